@@ -1,0 +1,8 @@
+//! platen: the firmware of a small box that finds printers in a LAN, reads their meters, supplies and alerts over
+//! SNMP, and brings them to the cloud over connections that it alone opens.
+//!
+//! The modules are the rooms of one house; a datum walks through them in one direction:
+//! `discovery → snmp → printer::Reading → store::Outbox → uplink → cloud`. Only `agent` knows everybody.
+//! `src/README.md` has the plan of the house and the decisions behind it.
+
+pub mod snmp;

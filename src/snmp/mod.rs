@@ -1,0 +1,19 @@
+//! SNMP: the words that the box speaks with printers.
+//!
+//! What this room is for: asking many devices at once over one UDP socket per address family, in SNMPv1
+//! (RFC 1157), v2c (RFC 3416) and v3 with USM (RFC 3414).
+//! What it promises: every request ends, with an answer or a named error, within its deadline; an answer is only
+//! taken from the address that was asked; nothing is ever set on a device (there is no SET in this program).
+//! Who may call it: discovery, printer (types only), agent.
+
+mod error;
+mod oid;
+mod recording;
+mod source;
+mod value;
+
+pub use error::{SnmpError, UsmReport};
+pub use oid::{MAX_ARCS, Oid, OidError};
+pub use recording::{Recording, RecordingError};
+pub use source::{ObjectSource, Walk, WalkEnd, WalkLimits};
+pub use value::{Value, VarBind};

@@ -1,0 +1,320 @@
+//! Recordings of devices (`.snmprec`): one object a line, `OID|TAG|VALUE`. TAG is the BER tag as a decimal
+//! number, followed by `x` where VALUE is hexadecimal. Served by `platen-sim`, read by `platen replay`.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::source::{ObjectSource, Walk, WalkEnd, WalkLimits};
+use super::{Oid, SnmpError, Value, VarBind};
+
+/// The longest line that a recording may have, in bytes (an OCTET STRING of 65,535 bytes in hexadecimal, and its OID).
+pub const MAX_LINE_BYTES: usize = 140_000;
+/// The most objects that a recording may have.
+pub const MAX_OBJECTS: usize = 1_000_000;
+
+/// A device's objects, as they were recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    objects: BTreeMap<Oid, Value>,
+}
+
+/// What is wrong with a recording, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordingError {
+    /// A line cannot be read.
+    #[error("line {line}: {problem}")]
+    Line {
+        /// The line's number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no object in it.
+    #[error("it has no objects: a recording has lines of the form OID|TAG|VALUE")]
+    Empty,
+    /// More objects than [`MAX_OBJECTS`].
+    #[error("it has more than {MAX_OBJECTS} objects")]
+    TooManyObjects,
+}
+
+impl Recording {
+    /// Reads the text of a recording. Empty lines and lines that begin with `#` are passed over.
+    ///
+    /// # Errors
+    /// Names the first line that is not of the form `OID|TAG|VALUE`; a recording cut short in the middle of a line is
+    /// such a case. Bytes outside of UTF-8 are allowed in text values (they are Latin-1 or a vendor's own set).
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordingError> {
+        let mut objects = BTreeMap::new();
+        for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let (oid, value) = parse_line(line).map_err(|problem| RecordingError::Line {
+                line: index + 1,
+                problem,
+            })?;
+            objects.insert(oid, value);
+            if objects.len() > MAX_OBJECTS {
+                return Err(RecordingError::TooManyObjects);
+            }
+        }
+        if objects.is_empty() {
+            return Err(RecordingError::Empty);
+        }
+        Ok(Self { objects })
+    }
+
+    /// Makes a recording of the given objects.
+    pub fn from_objects(objects: impl IntoIterator<Item = (Oid, Value)>) -> Self {
+        Self {
+            objects: objects.into_iter().collect(),
+        }
+    }
+
+    /// The value of one instance.
+    #[must_use]
+    pub fn value(&self, oid: &Oid) -> Option<&Value> {
+        self.objects.get(oid)
+    }
+
+    /// Sets, or adds, one instance.
+    pub fn set(&mut self, oid: Oid, value: Value) {
+        self.objects.insert(oid, value);
+    }
+
+    /// Takes one instance away.
+    pub fn remove(&mut self, oid: &Oid) -> Option<Value> {
+        self.objects.remove(oid)
+    }
+
+    /// The first object after `oid`, as GETNEXT finds it.
+    #[must_use]
+    pub fn next_after(&self, oid: &Oid) -> Option<(&Oid, &Value)> {
+        self.objects
+            .range::<Oid, _>((Bound::Excluded(oid), Bound::Unbounded))
+            .next()
+    }
+
+    /// All objects in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Oid, &Value)> {
+        self.objects.iter()
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+}
+
+/// A recording answers as the device would have.
+impl ObjectSource for Recording {
+    async fn get(&self, oids: &[Oid]) -> Result<Vec<VarBind>, SnmpError> {
+        Ok(oids
+            .iter()
+            .map(|oid| VarBind {
+                oid: oid.clone(),
+                value: self.value(oid).cloned().unwrap_or(Value::NoSuchInstance),
+            })
+            .collect())
+    }
+
+    async fn walk(&self, root: &Oid, limits: WalkLimits) -> Result<Walk, SnmpError> {
+        let mut varbinds = Vec::new();
+        let mut position = root.clone();
+        while let Some((oid, value)) = self.next_after(&position) {
+            if !oid.starts_with(root) {
+                return Ok(Walk {
+                    varbinds,
+                    end: WalkEnd::EndOfSubtree,
+                });
+            }
+            if varbinds.len() == limits.rows {
+                return Ok(Walk {
+                    varbinds,
+                    end: WalkEnd::RowLimit,
+                });
+            }
+            if value.is_present() {
+                varbinds.push(VarBind {
+                    oid: oid.clone(),
+                    value: value.clone(),
+                });
+            }
+            position = oid.clone();
+        }
+        Ok(Walk {
+            varbinds,
+            end: WalkEnd::EndOfMibView,
+        })
+    }
+}
+
+fn parse_line(line: &[u8]) -> Result<(Oid, Value), String> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
+    }
+    let mut fields = line.splitn(3, |&b| b == b'|');
+    let (Some(oid), Some(tag), Some(value)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err("it is not of the form OID|TAG|VALUE (is the recording cut short?)".to_owned());
+    };
+    let oid = text(oid)?.parse::<Oid>().map_err(|e| e.to_string())?;
+    let tag = text(tag)?;
+    let (tag, hexadecimal) = match tag.strip_suffix('x') {
+        Some(number) => (number, true),
+        None => (tag, false),
+    };
+    let tag: u8 = tag
+        .parse()
+        .map_err(|_| format!("\"{tag}\" is not a BER tag number"))?;
+    let bytes = if hexadecimal {
+        from_hexadecimal(value)?
+    } else {
+        value.to_vec()
+    };
+    Ok((oid, value_of(tag, bytes, hexadecimal)?))
+}
+
+fn value_of(tag: u8, bytes: Vec<u8>, hexadecimal: bool) -> Result<Value, String> {
+    Ok(match tag {
+        2 => Value::Integer(number(&bytes)?),
+        4 => Value::OctetString(bytes),
+        5 => Value::Null,
+        6 => Value::ObjectId(
+            text(&bytes)?
+                .parse()
+                .map_err(|e: super::OidError| e.to_string())?,
+        ),
+        64 => Value::IpAddress(address(&bytes, hexadecimal)?),
+        65 => Value::Counter32(number(&bytes)?),
+        66 | 71 => Value::Gauge32(number(&bytes)?),
+        67 => Value::TimeTicks(number(&bytes)?),
+        68 => Value::Opaque(bytes),
+        70 => Value::Counter64(number(&bytes)?),
+        other => return Err(format!("tag {other} is none of SNMP's types")),
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| "it has bytes that are no text where text is expected".to_owned())
+}
+
+fn number<T: std::str::FromStr>(bytes: &[u8]) -> Result<T, String> {
+    let text = text(bytes)?;
+    text.parse()
+        .map_err(|_| format!("\"{}\" is not a number of its type", text.escape_debug()))
+}
+
+fn address(bytes: &[u8], hexadecimal: bool) -> Result<std::net::Ipv4Addr, String> {
+    if let (true, Ok(octets)) = (hexadecimal, <[u8; 4]>::try_from(bytes)) {
+        return Ok(octets.into());
+    }
+    let text = text(bytes)?;
+    text.parse()
+        .map_err(|_| format!("\"{}\" is not an IPv4 address", text.escape_debug()))
+}
+
+fn from_hexadecimal(digits: &[u8]) -> Result<Vec<u8>, String> {
+    if !digits.len().is_multiple_of(2) {
+        return Err(
+            "its hexadecimal value has an odd number of digits (is the recording cut short?)"
+                .to_owned(),
+        );
+    }
+    digits
+        .chunks_exact(2)
+        .map(|pair| {
+            let high = char::from(pair[0]).to_digit(16);
+            let low = char::from(pair[1]).to_digit(16);
+            match (high, low) {
+                (Some(high), Some(low)) => u8::try_from(high * 16 + low).map_err(|e| e.to_string()),
+                _ => Err("its value is marked as hexadecimal and is not".to_owned()),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oid;
+    use proptest::prelude::*;
+
+    const SMALL: &[u8] = b"# a comment\n1.3.6.1.2.1.1.1.0|4|A | B\r\n1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.11\n\
+        1.3.6.1.2.1.1.3.0|67|12\n1.3.6.1.2.1.2.2.1.6.1|4x|0017C8\n1.3.6.1.2.1.4.20.1.1|64x|0A000001\n";
+
+    #[test]
+    fn every_type_is_read_and_a_bar_in_the_value_stays() {
+        let recording = Recording::parse(SMALL).unwrap();
+        assert_eq!(recording.len(), 5);
+        assert_eq!(
+            recording.value(&oid!(1, 3, 6, 1, 2, 1, 1, 1, 0)),
+            Some(&Value::OctetString(b"A | B".to_vec()))
+        );
+        assert_eq!(
+            recording.value(&oid!(1, 3, 6, 1, 2, 1, 4, 20, 1, 1)),
+            Some(&Value::IpAddress([10, 0, 0, 1].into()))
+        );
+    }
+
+    #[test]
+    fn a_recording_cut_short_is_an_error_that_names_the_line() {
+        for cut in [
+            &SMALL[..60],
+            b"1.3.6.1|4x|001\n",
+            b"1.3|2|x",
+            b"1.3|99|x",
+            b"\n\n",
+        ] {
+            let error = Recording::parse(cut).unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    RecordingError::Line { line: 1..=3, .. } | RecordingError::Empty
+                ),
+                "{error}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_walk_keeps_to_its_subtree_and_its_row_limit() {
+        let recording = Recording::parse(SMALL).unwrap();
+        let system = oid!(1, 3, 6, 1, 2, 1, 1);
+        let walk = recording
+            .walk(&system, WalkLimits::default())
+            .await
+            .unwrap();
+        assert_eq!((walk.varbinds.len(), walk.end), (3, WalkEnd::EndOfSubtree));
+        let limits = WalkLimits {
+            rows: 2,
+            ..WalkLimits::default()
+        };
+        let walk = recording.walk(&system, limits).await.unwrap();
+        assert_eq!((walk.varbinds.len(), walk.end), (2, WalkEnd::RowLimit));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Recording::parse(&bytes);
+        }
+
+        #[test]
+        fn no_bytes_behind_a_tag_make_the_parser_panic(
+            tag in 0u8..80, hexadecimal in any::<bool>(), bytes in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut line = format!("1.3.6|{tag}{}|", if hexadecimal { "x" } else { "" }).into_bytes();
+            line.extend(bytes);
+            let _ = Recording::parse(&line);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Where objects come from: a device on the network or a recording of one. Whoever reads a printer
+//! asks through this trait and cannot tell the difference, so a replay is read exactly as a device is.
+
+use std::future::Future;
+use std::time::Duration;
+
+use super::{Oid, SnmpError, VarBind};
+
+/// The bounds of a walk. Whatever the agent does, a walk ends at the first of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalkLimits {
+    /// Most variable bindings kept.
+    pub rows: usize,
+    /// Longest time from the first request on.
+    pub time: Duration,
+}
+
+impl Default for WalkLimits {
+    /// 2,000 rows and 60 s: far above any honest printer table, far below what hurts the box.
+    fn default() -> Self {
+        Self {
+            rows: 2_000,
+            time: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// The agent went past the subtree: it is complete.
+    EndOfSubtree,
+    /// The agent has nothing more at all (endOfMibView, or noSuchName in v1): it is complete.
+    EndOfMibView,
+    /// The agent answered with an object identifier that does not increase; what came before is kept.
+    NotIncreasing,
+    /// [`WalkLimits::rows`] reached; what came before is kept.
+    RowLimit,
+    /// [`WalkLimits::time`] reached, or the agent fell silent after it had begun; what came before is kept.
+    TimeLimit,
+}
+
+impl WalkEnd {
+    /// Whether the whole subtree was seen.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        matches!(self, Self::EndOfSubtree | Self::EndOfMibView)
+    }
+}
+
+/// What a walk brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// The objects below the root, in the agent's order, each with a present value.
+    pub varbinds: Vec<VarBind>,
+    /// Why it ended.
+    pub end: WalkEnd,
+}
+
+/// Something that answers for one device.
+pub trait ObjectSource: Sync {
+    /// Reads these instances. The answer has one binding for each, in the same order; what the device
+    /// does not have comes back as an exception value ([`Value::is_present`](super::Value::is_present)
+    /// is false), also from v1 devices, where one missing object spoils the whole answer.
+    ///
+    /// # Errors
+    /// When the device does not answer, or refuses.
+    fn get(&self, oids: &[Oid]) -> impl Future<Output = Result<Vec<VarBind>, SnmpError>> + Send;
+
+    /// Reads the subtree below `root`, never past it by more than what one answer brings.
+    ///
+    /// # Errors
+    /// When the device does not answer the first request, or refuses.
+    fn walk(
+        &self,
+        root: &Oid,
+        limits: WalkLimits,
+    ) -> impl Future<Output = Result<Walk, SnmpError>> + Send;
+}
