@@ -14,9 +14,7 @@ pub struct Oid(Vec<u32>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OidError {
     /// An arc is not a number from 0 to 4294967295.
-    #[error(
-        "\"{0}\" is not an object identifier: write numbers joined by dots, for example 1.3.6.1.2.1.1.1.0"
-    )]
+    #[error("\"{0}\" is not an object identifier: write numbers joined by dots, for example 1.3.6.1.2.1.1.1.0")]
     NotNumeric(String),
     /// More arcs than SMIv2 allows.
     #[error("an object identifier has at most {MAX_ARCS} numbers, this one has {0}")]
@@ -85,10 +83,7 @@ impl FromStr for Oid {
         let dotted = text.strip_prefix('.').unwrap_or(text);
         let arcs = dotted
             .split('.')
-            .map(|arc| {
-                arc.parse::<u32>()
-                    .map_err(|_| OidError::NotNumeric(text.to_owned()))
-            })
+            .map(|arc| arc.parse::<u32>().map_err(|_| OidError::NotNumeric(text.to_owned())))
             .collect::<Result<Vec<u32>, _>>()?;
         if arcs.len() > MAX_ARCS {
             return Err(OidError::TooLong(arcs.len()));
@@ -146,10 +141,7 @@ mod tests {
             assert_eq!(error, OidError::NotNumeric(bad.to_owned()));
         }
         let long = vec!["1"; MAX_ARCS + 1].join(".");
-        assert_eq!(
-            long.parse::<Oid>().unwrap_err(),
-            OidError::TooLong(MAX_ARCS + 1)
-        );
+        assert_eq!(long.parse::<Oid>().unwrap_err(), OidError::TooLong(MAX_ARCS + 1));
     }
 
     proptest! {

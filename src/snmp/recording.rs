@@ -50,10 +50,7 @@ impl Recording {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let (oid, value) = parse_line(line).map_err(|problem| RecordingError::Line {
-                line: index + 1,
-                problem,
-            })?;
+            let (oid, value) = parse_line(line).map_err(|problem| RecordingError::Line { line: index + 1, problem })?;
             objects.insert(oid, value);
             if objects.len() > MAX_OBJECTS {
                 return Err(RecordingError::TooManyObjects);
@@ -67,9 +64,7 @@ impl Recording {
 
     /// Makes a recording of the given objects.
     pub fn from_objects(objects: impl IntoIterator<Item = (Oid, Value)>) -> Self {
-        Self {
-            objects: objects.into_iter().collect(),
-        }
+        Self { objects: objects.into_iter().collect() }
     }
 
     /// The value of one instance.
@@ -91,9 +86,7 @@ impl Recording {
     /// The first object after `oid`, as GETNEXT finds it.
     #[must_use]
     pub fn next_after(&self, oid: &Oid) -> Option<(&Oid, &Value)> {
-        self.objects
-            .range::<Oid, _>((Bound::Excluded(oid), Bound::Unbounded))
-            .next()
+        self.objects.range::<Oid, _>((Bound::Excluded(oid), Bound::Unbounded)).next()
     }
 
     /// All objects in order.
@@ -119,10 +112,7 @@ impl ObjectSource for Recording {
     async fn get(&self, oids: &[Oid]) -> Result<Vec<VarBind>, SnmpError> {
         Ok(oids
             .iter()
-            .map(|oid| VarBind {
-                oid: oid.clone(),
-                value: self.value(oid).cloned().unwrap_or(Value::NoSuchInstance),
-            })
+            .map(|oid| VarBind { oid: oid.clone(), value: self.value(oid).cloned().unwrap_or(Value::NoSuchInstance) })
             .collect())
     }
 
@@ -131,29 +121,17 @@ impl ObjectSource for Recording {
         let mut position = root.clone();
         while let Some((oid, value)) = self.next_after(&position) {
             if !oid.starts_with(root) {
-                return Ok(Walk {
-                    varbinds,
-                    end: WalkEnd::EndOfSubtree,
-                });
+                return Ok(Walk { varbinds, end: WalkEnd::EndOfSubtree });
             }
             if varbinds.len() == limits.rows {
-                return Ok(Walk {
-                    varbinds,
-                    end: WalkEnd::RowLimit,
-                });
+                return Ok(Walk { varbinds, end: WalkEnd::RowLimit });
             }
             if value.is_present() {
-                varbinds.push(VarBind {
-                    oid: oid.clone(),
-                    value: value.clone(),
-                });
+                varbinds.push(VarBind { oid: oid.clone(), value: value.clone() });
             }
             position = oid.clone();
         }
-        Ok(Walk {
-            varbinds,
-            end: WalkEnd::EndOfMibView,
-        })
+        Ok(Walk { varbinds, end: WalkEnd::EndOfMibView })
     }
 }
 
@@ -167,19 +145,25 @@ fn parse_line(line: &[u8]) -> Result<(Oid, Value), String> {
     };
     let oid = text(oid)?.parse::<Oid>().map_err(|e| e.to_string())?;
     let tag = text(tag)?;
+    let (tag, value) = match tag.split_once(':') {
+        Some((tag, _variation)) => (tag, initial_value(text(value)?)?.as_bytes()),
+        None => (tag, value),
+    };
     let (tag, hexadecimal) = match tag.strip_suffix('x') {
         Some(number) => (number, true),
         None => (tag, false),
     };
-    let tag: u8 = tag
-        .parse()
-        .map_err(|_| format!("\"{tag}\" is not a BER tag number"))?;
-    let bytes = if hexadecimal {
-        from_hexadecimal(value)?
-    } else {
-        value.to_vec()
-    };
+    let tag: u8 = tag.parse().map_err(|_| format!("\"{tag}\" is not a BER tag number"))?;
+    let bytes = if hexadecimal { from_hexadecimal(value)? } else { value.to_vec() };
     Ok((oid, value_of(tag, bytes, hexadecimal)?))
+}
+
+/// Simulators write some objects as a variation, `TAG:MODULE|KEY=VALUE,…`: what it starts with is what was recorded.
+fn initial_value(parameters: &str) -> Result<&str, String> {
+    ["initial=", "value=", "min="]
+        .iter()
+        .find_map(|key| parameters.split(',').find_map(|pair| pair.strip_prefix(key)))
+        .ok_or_else(|| "its variation says neither initial=, value= nor min=".to_owned())
 }
 
 fn value_of(tag: u8, bytes: Vec<u8>, hexadecimal: bool) -> Result<Value, String> {
@@ -187,11 +171,7 @@ fn value_of(tag: u8, bytes: Vec<u8>, hexadecimal: bool) -> Result<Value, String>
         2 => Value::Integer(number(&bytes)?),
         4 => Value::OctetString(bytes),
         5 => Value::Null,
-        6 => Value::ObjectId(
-            text(&bytes)?
-                .parse()
-                .map_err(|e: super::OidError| e.to_string())?,
-        ),
+        6 => Value::ObjectId(text(&bytes)?.parse().map_err(|e: super::OidError| e.to_string())?),
         64 => Value::IpAddress(address(&bytes, hexadecimal)?),
         65 => Value::Counter32(number(&bytes)?),
         66 | 71 => Value::Gauge32(number(&bytes)?),
@@ -203,14 +183,12 @@ fn value_of(tag: u8, bytes: Vec<u8>, hexadecimal: bool) -> Result<Value, String>
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| "it has bytes that are no text where text is expected".to_owned())
+    std::str::from_utf8(bytes).map_err(|_| "it has bytes that are no text where text is expected".to_owned())
 }
 
 fn number<T: std::str::FromStr>(bytes: &[u8]) -> Result<T, String> {
     let text = text(bytes)?;
-    text.parse()
-        .map_err(|_| format!("\"{}\" is not a number of its type", text.escape_debug()))
+    text.parse().map_err(|_| format!("\"{}\" is not a number of its type", text.escape_debug()))
 }
 
 fn address(bytes: &[u8], hexadecimal: bool) -> Result<std::net::Ipv4Addr, String> {
@@ -218,16 +196,12 @@ fn address(bytes: &[u8], hexadecimal: bool) -> Result<std::net::Ipv4Addr, String
         return Ok(octets.into());
     }
     let text = text(bytes)?;
-    text.parse()
-        .map_err(|_| format!("\"{}\" is not an IPv4 address", text.escape_debug()))
+    text.parse().map_err(|_| format!("\"{}\" is not an IPv4 address", text.escape_debug()))
 }
 
 fn from_hexadecimal(digits: &[u8]) -> Result<Vec<u8>, String> {
     if !digits.len().is_multiple_of(2) {
-        return Err(
-            "its hexadecimal value has an odd number of digits (is the recording cut short?)"
-                .to_owned(),
-        );
+        return Err("its hexadecimal value has an odd number of digits (is the recording cut short?)".to_owned());
     }
     digits
         .chunks_exact(2)
@@ -255,10 +229,7 @@ mod tests {
     fn every_type_is_read_and_a_bar_in_the_value_stays() {
         let recording = Recording::parse(SMALL).unwrap();
         assert_eq!(recording.len(), 5);
-        assert_eq!(
-            recording.value(&oid!(1, 3, 6, 1, 2, 1, 1, 1, 0)),
-            Some(&Value::OctetString(b"A | B".to_vec()))
-        );
+        assert_eq!(recording.value(&oid!(1, 3, 6, 1, 2, 1, 1, 1, 0)), Some(&Value::OctetString(b"A | B".to_vec())));
         assert_eq!(
             recording.value(&oid!(1, 3, 6, 1, 2, 1, 4, 20, 1, 1)),
             Some(&Value::IpAddress([10, 0, 0, 1].into()))
@@ -267,37 +238,29 @@ mod tests {
 
     #[test]
     fn a_recording_cut_short_is_an_error_that_names_the_line() {
-        for cut in [
-            &SMALL[..60],
-            b"1.3.6.1|4x|001\n",
-            b"1.3|2|x",
-            b"1.3|99|x",
-            b"\n\n",
-        ] {
+        for cut in [&SMALL[..50], b"1.3.6.1|4x|001\n", b"1.3|2|x", b"1.3|99|x", b"\n\n"] {
             let error = Recording::parse(cut).unwrap_err();
-            assert!(
-                matches!(
-                    error,
-                    RecordingError::Line { line: 1..=3, .. } | RecordingError::Empty
-                ),
-                "{error}"
-            );
+            assert!(matches!(error, RecordingError::Line { line: 1..=3, .. } | RecordingError::Empty), "{error}");
         }
+    }
+
+    #[test]
+    fn a_variation_starts_with_its_initial_value() {
+        let text =
+            b"1.3.1|2:numeric|min=1,max=2,wrap=1,initial=2\n1.3.2|4:writecache|value=\n1.3.3|66:numeric|min=0,scale=95";
+        let recording = Recording::parse(text).unwrap();
+        assert_eq!(recording.value(&oid!(1, 3, 1)), Some(&Value::Integer(2)));
+        assert_eq!(recording.value(&oid!(1, 3, 2)), Some(&Value::OctetString(vec![])));
+        assert_eq!(recording.value(&oid!(1, 3, 3)), Some(&Value::Gauge32(0)));
     }
 
     #[tokio::test]
     async fn a_walk_keeps_to_its_subtree_and_its_row_limit() {
         let recording = Recording::parse(SMALL).unwrap();
         let system = oid!(1, 3, 6, 1, 2, 1, 1);
-        let walk = recording
-            .walk(&system, WalkLimits::default())
-            .await
-            .unwrap();
+        let walk = recording.walk(&system, WalkLimits::default()).await.unwrap();
         assert_eq!((walk.varbinds.len(), walk.end), (3, WalkEnd::EndOfSubtree));
-        let limits = WalkLimits {
-            rows: 2,
-            ..WalkLimits::default()
-        };
+        let limits = WalkLimits { rows: 2, ..WalkLimits::default() };
         let walk = recording.walk(&system, limits).await.unwrap();
         assert_eq!((walk.varbinds.len(), walk.end), (2, WalkEnd::RowLimit));
     }

@@ -18,10 +18,7 @@ pub struct WalkLimits {
 impl Default for WalkLimits {
     /// 2,000 rows and 60 s: far above any honest printer table, far below what hurts the box.
     fn default() -> Self {
-        Self {
-            rows: 2_000,
-            time: Duration::from_secs(60),
-        }
+        Self { rows: 2_000, time: Duration::from_secs(60) }
     }
 }
 
@@ -71,9 +68,5 @@ pub trait ObjectSource: Sync {
     ///
     /// # Errors
     /// When the device does not answer the first request, or refuses.
-    fn walk(
-        &self,
-        root: &Oid,
-        limits: WalkLimits,
-    ) -> impl Future<Output = Result<Walk, SnmpError>> + Send;
+    fn walk(&self, root: &Oid, limits: WalkLimits) -> impl Future<Output = Result<Walk, SnmpError>> + Send;
 }

@@ -39,10 +39,7 @@ impl Value {
     /// Whether this is a value at all: not an exception (RFC 3416 §3) and not NULL.
     #[must_use]
     pub fn is_present(&self) -> bool {
-        !matches!(
-            self,
-            Self::NoSuchObject | Self::NoSuchInstance | Self::EndOfMibView | Self::Null
-        )
+        !matches!(self, Self::NoSuchObject | Self::NoSuchInstance | Self::EndOfMibView | Self::Null)
     }
 
     /// The number, for the numeric types only. Negative codes (−1, −2, −3) come back as they are.
