@@ -6,12 +6,21 @@
 //! taken from the address that was asked; nothing is ever set on a device (there is no SET in this program).
 //! Who may call it: discovery, printer (types only), agent.
 
+mod ber;
+mod client;
+mod codec;
+mod credentials;
+mod engine;
 mod error;
+mod guard;
 mod oid;
 mod recording;
+mod session;
 mod source;
 mod value;
 
+pub use client::{Client, ClientConfig, Session, Timing};
+pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, UsmUser};
 pub use error::{SnmpError, UsmReport};
 pub use oid::{MAX_ARCS, Oid, OidError};
 pub use recording::{Recording, RecordingError};
