@@ -5,4 +5,13 @@
 //! `discovery → snmp → printer::Reading → store::Outbox → uplink → cloud`. Only `agent` knows everybody.
 //! `src/README.md` has the plan of the house and the decisions behind it.
 
+pub mod agent;
+pub mod cli;
+pub mod discovery;
+pub mod enroll;
+pub mod printer;
+pub mod proto;
 pub mod snmp;
+pub mod store;
+pub mod sys;
+pub mod uplink;

@@ -11,11 +11,14 @@ use super::{Oid, SnmpError, Value, VarBind};
 pub const MAX_LINE_BYTES: usize = 140_000;
 /// The most objects that a recording may have.
 pub const MAX_OBJECTS: usize = 1_000_000;
+/// A recording with more unreadable values than this is not one.
+const SKIPPED_MAX: usize = 1_000;
 
 /// A device's objects, as they were recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recording {
     objects: BTreeMap<Oid, Value>,
+    skipped: Vec<RecordingError>,
 }
 
 /// What is wrong with a recording, and where.
@@ -38,33 +41,49 @@ pub enum RecordingError {
 }
 
 impl Recording {
-    /// Reads the text of a recording. Empty lines and lines that begin with `#` are passed over.
+    /// Reads the text of a recording. Empty lines and lines that begin with `#` are passed over. A value that is not of
+    /// its type (recordings are often made anonymous by hand) is left out and told by [`Recording::skipped`]. Bytes
+    /// outside of UTF-8 are allowed in text values: they are Latin-1 or a vendor's own set.
     ///
     /// # Errors
-    /// Names the first line that is not of the form `OID|TAG|VALUE`; a recording cut short in the middle of a line is
-    /// such a case. Bytes outside of UTF-8 are allowed in text values (they are Latin-1 or a vendor's own set).
+    /// Names the first line that is not of the form `OID|TAG|VALUE`, or the last line where it was cut short.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordingError> {
-        let mut objects = BTreeMap::new();
-        for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+        let mut recording = Self::default();
+        let mut lines = bytes.split(|&b| b == b'\n').enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
+            // After the last line's end there is one more, empty part; without that end the line may be cut short.
+            let may_be_cut = lines.peek().is_none();
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let (oid, value) = parse_line(line).map_err(|problem| RecordingError::Line { line: index + 1, problem })?;
-            objects.insert(oid, value);
-            if objects.len() > MAX_OBJECTS {
+            let error = |problem| RecordingError::Line { line: index + 1, problem };
+            let (oid, value) = parse_line(line).map_err(error)?;
+            match value {
+                Ok(value) => drop(recording.objects.insert(oid, value)),
+                Err(problem) if may_be_cut => return Err(error(format!("{problem} (is the recording cut short?)"))),
+                Err(problem) if recording.skipped.len() < SKIPPED_MAX => recording.skipped.push(error(problem)),
+                Err(problem) => return Err(error(format!("{problem}; {SKIPPED_MAX} lines before it were no better"))),
+            }
+            if recording.objects.len() > MAX_OBJECTS {
                 return Err(RecordingError::TooManyObjects);
             }
         }
-        if objects.is_empty() {
+        if recording.objects.is_empty() {
             return Err(RecordingError::Empty);
         }
-        Ok(Self { objects })
+        Ok(recording)
+    }
+
+    /// The lines whose values could not be read.
+    #[must_use]
+    pub fn skipped(&self) -> &[RecordingError] {
+        &self.skipped
     }
 
     /// Makes a recording of the given objects.
     pub fn from_objects(objects: impl IntoIterator<Item = (Oid, Value)>) -> Self {
-        Self { objects: objects.into_iter().collect() }
+        Self { objects: objects.into_iter().collect(), skipped: Vec::new() }
     }
 
     /// The value of one instance.
@@ -135,7 +154,8 @@ impl ObjectSource for Recording {
     }
 }
 
-fn parse_line(line: &[u8]) -> Result<(Oid, Value), String> {
+/// The object of a line and its value; the outer error is of the line, the inner one of the value alone.
+fn parse_line(line: &[u8]) -> Result<(Oid, Result<Value, String>), String> {
     if line.len() > MAX_LINE_BYTES {
         return Err(format!("it is longer than {MAX_LINE_BYTES} bytes"));
     }
@@ -146,7 +166,7 @@ fn parse_line(line: &[u8]) -> Result<(Oid, Value), String> {
     let oid = text(oid)?.parse::<Oid>().map_err(|e| e.to_string())?;
     let tag = text(tag)?;
     let (tag, value) = match tag.split_once(':') {
-        Some((tag, _variation)) => (tag, initial_value(text(value)?)?.as_bytes()),
+        Some((tag, _variation)) => (tag, text(value).and_then(initial_value)?.as_bytes()),
         None => (tag, value),
     };
     let (tag, hexadecimal) = match tag.strip_suffix('x') {
@@ -154,9 +174,15 @@ fn parse_line(line: &[u8]) -> Result<(Oid, Value), String> {
         None => (tag, false),
     };
     let tag: u8 = tag.parse().map_err(|_| format!("\"{tag}\" is not a BER tag number"))?;
-    let bytes = if hexadecimal { from_hexadecimal(value)? } else { value.to_vec() };
-    Ok((oid, value_of(tag, bytes, hexadecimal)?))
+    if !TAGS.contains(&tag) {
+        return Err(format!("tag {tag} is none of SNMP's types"));
+    }
+    let bytes = if hexadecimal { from_hexadecimal(value) } else { Ok(value.to_vec()) };
+    Ok((oid, bytes.and_then(|bytes| value_of(tag, bytes))))
 }
+
+/// The BER tags of SNMP's types; 71 is the obsolete UInteger32.
+const TAGS: [u8; 11] = [2, 4, 5, 6, 64, 65, 66, 67, 68, 70, 71];
 
 /// Simulators write some objects as a variation, `TAG:MODULE|KEY=VALUE,…`: what it starts with is what was recorded.
 fn initial_value(parameters: &str) -> Result<&str, String> {
@@ -166,13 +192,13 @@ fn initial_value(parameters: &str) -> Result<&str, String> {
         .ok_or_else(|| "its variation says neither initial=, value= nor min=".to_owned())
 }
 
-fn value_of(tag: u8, bytes: Vec<u8>, hexadecimal: bool) -> Result<Value, String> {
+fn value_of(tag: u8, bytes: Vec<u8>) -> Result<Value, String> {
     Ok(match tag {
         2 => Value::Integer(number(&bytes)?),
         4 => Value::OctetString(bytes),
         5 => Value::Null,
         6 => Value::ObjectId(text(&bytes)?.parse().map_err(|e: super::OidError| e.to_string())?),
-        64 => Value::IpAddress(address(&bytes, hexadecimal)?),
+        64 => Value::IpAddress(address(&bytes)?),
         65 => Value::Counter32(number(&bytes)?),
         66 | 71 => Value::Gauge32(number(&bytes)?),
         67 => Value::TimeTicks(number(&bytes)?),
@@ -191,8 +217,9 @@ fn number<T: std::str::FromStr>(bytes: &[u8]) -> Result<T, String> {
     text.parse().map_err(|_| format!("\"{}\" is not a number of its type", text.escape_debug()))
 }
 
-fn address(bytes: &[u8], hexadecimal: bool) -> Result<std::net::Ipv4Addr, String> {
-    if let (true, Ok(octets)) = (hexadecimal, <[u8; 4]>::try_from(bytes)) {
+/// Dotted, or the four bytes themselves.
+fn address(bytes: &[u8]) -> Result<std::net::Ipv4Addr, String> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Ok(octets.into());
     }
     let text = text(bytes)?;
@@ -201,7 +228,7 @@ fn address(bytes: &[u8], hexadecimal: bool) -> Result<std::net::Ipv4Addr, String
 
 fn from_hexadecimal(digits: &[u8]) -> Result<Vec<u8>, String> {
     if !digits.len().is_multiple_of(2) {
-        return Err("its hexadecimal value has an odd number of digits (is the recording cut short?)".to_owned());
+        return Err("its hexadecimal value has an odd number of digits".to_owned());
     }
     digits
         .chunks_exact(2)
@@ -238,10 +265,17 @@ mod tests {
 
     #[test]
     fn a_recording_cut_short_is_an_error_that_names_the_line() {
-        for cut in [&SMALL[..50], b"1.3.6.1|4x|001\n", b"1.3|2|x", b"1.3|99|x", b"\n\n"] {
+        for cut in [&SMALL[..50], b"1.3.6.1|4x|001", b"1.3|2|x", b"1.3|99|x\n", b"1.x|2|1\n", b"1.3|2\n", b"\n\n"] {
             let error = Recording::parse(cut).unwrap_err();
             assert!(matches!(error, RecordingError::Line { line: 1..=3, .. } | RecordingError::Empty), "{error}");
         }
+    }
+
+    #[test]
+    fn a_value_that_is_not_of_its_type_is_left_out_and_told() {
+        let recording = Recording::parse(b"1.3.1|2|x12\n1.3.2|2|7\n").unwrap();
+        assert_eq!((recording.len(), recording.skipped().len()), (1, 1));
+        assert!(recording.skipped()[0].to_string().starts_with("line 1:"));
     }
 
     #[test]

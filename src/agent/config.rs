@@ -1,0 +1,286 @@
+//! The box's own configuration: a TOML file. Unknown keys are errors, so that a typing error is not a silent default.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::snmp::{AuthAlgorithm, Credentials, PrivacyAlgorithm, Timing, UsmUser};
+use crate::uplink::{Endpoint, Proxy, RootDomain, Scheme};
+
+/// Largest configuration file, in bytes.
+const FILE_MAX_BYTES: u64 = 256 * 1024;
+/// Most credentials that are tried on a device: each costs every silent address a request.
+const CREDENTIALS_MAX: usize = 8;
+
+/// What the box was told when it was set up.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What must survive: outbox, inventory, identity.
+    pub data_dir: PathBuf,
+    /// What may vanish at a restart: status, sockets.
+    pub runtime_dir: PathBuf,
+    /// The cloud.
+    pub cloud: CloudSection,
+    /// Where printers are looked for.
+    #[serde(default)]
+    pub lan: LanSection,
+    /// How they are asked.
+    #[serde(default)]
+    pub snmp: SnmpSection,
+    /// How often.
+    #[serde(default)]
+    pub schedule: ScheduleSection,
+}
+
+/// `[cloud]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudSection {
+    /// The domain under which both endpoints must lie.
+    pub root_domain: String,
+    /// `https://HOST[:PORT]`
+    pub grpc: String,
+    /// `wss://HOST[:PORT]/PATH` or `mqtts://HOST[:PORT]`
+    pub mqtt: String,
+    /// `HOST:PORT` of an HTTP proxy.
+    #[serde(default)]
+    pub proxy: Option<String>,
+}
+
+/// `[lan]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanSection {
+    /// Where to look until the cloud says otherwise.
+    #[serde(default)]
+    pub ranges: Vec<String>,
+    /// What the box may ask at all; private addresses when absent. The cloud can narrow this and never widen it.
+    #[serde(default)]
+    pub fence: Option<Vec<String>>,
+}
+
+/// `[snmp]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnmpSection {
+    /// UDP port of the agents.
+    pub port: u16,
+    /// Communities for v2c and v1, tried in this order.
+    pub communities: Vec<String>,
+    /// SNMPv3 users, tried before the communities.
+    pub users: Vec<UserSection>,
+    /// First wait for an answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// Further tries.
+    pub retries: u32,
+    /// Packets per second while sweeping and reading, in all.
+    pub packets_per_second: u32,
+}
+
+impl Default for SnmpSection {
+    fn default() -> Self {
+        Self {
+            port: 161,
+            communities: vec!["public".to_owned()],
+            users: Vec::new(),
+            timeout_ms: 2_000,
+            retries: 2,
+            packets_per_second: 64,
+        }
+    }
+}
+
+/// `[[snmp.users]]`
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSection {
+    /// User name.
+    pub name: String,
+    /// SHA-1, SHA-256, …; absent: noAuthNoPriv.
+    #[serde(default)]
+    pub auth: Option<String>,
+    /// At least 8 characters.
+    #[serde(default)]
+    pub auth_password: Option<String>,
+    /// AES-128, …; absent: authNoPriv.
+    #[serde(default)]
+    pub privacy: Option<String>,
+    /// At least 8 characters.
+    #[serde(default)]
+    pub privacy_password: Option<String>,
+}
+
+impl std::fmt::Debug for UserSection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserSection").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleSection {
+    /// Between two polls of the cloud, in seconds, until the cloud says otherwise.
+    pub poll_interval_s: u64,
+    /// Between two readings of each printer, in seconds, until the cloud says otherwise.
+    pub read_interval_s: u64,
+    /// Between two searches of the ranges, in seconds.
+    pub scan_interval_s: u64,
+}
+
+impl Default for ScheduleSection {
+    fn default() -> Self {
+        Self { poll_interval_s: 300, read_interval_s: 300, scan_interval_s: 86_400 }
+    }
+}
+
+/// Why a configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or has a key that does not exist.
+    #[error("the configuration {path} is not valid: {detail}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        detail: String,
+    },
+    /// A value cannot be used.
+    #[error("{key} in the configuration: {detail}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what to write.
+        detail: String,
+    },
+}
+
+fn value_error(key: &'static str, detail: impl std::fmt::Display) -> ConfigError {
+    ConfigError::Value { key, detail: detail.to_string() }
+}
+
+/// The checked endpoints of the cloud.
+#[derive(Debug, Clone)]
+pub struct CloudEndpoints {
+    /// gRPC.
+    pub grpc: Endpoint,
+    /// MQTT.
+    pub mqtt: Endpoint,
+    /// The way there.
+    pub proxy: Option<Proxy>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// Names the file, the key and what to write.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(read)?.len();
+        if size > FILE_MAX_BYTES {
+            let detail = format!("it is larger than {FILE_MAX_BYTES} bytes");
+            return Err(ConfigError::Parse { path: path.to_owned(), detail });
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let config: Self =
+            toml::from_str(&text).map_err(|e| ConfigError::Parse { path: path.to_owned(), detail: e.to_string() })?;
+        config.endpoints()?;
+        config.snmp.credentials()?;
+        Ok(config)
+    }
+
+    /// The endpoints, checked against the root domain.
+    ///
+    /// # Errors
+    /// When one is malformed or lies outside.
+    pub fn endpoints(&self) -> Result<CloudEndpoints, ConfigError> {
+        let root: RootDomain = self.cloud.root_domain.parse().map_err(|e| value_error("cloud.root_domain", e))?;
+        let grpc = Endpoint::parse(&self.cloud.grpc, &root).map_err(|e| value_error("cloud.grpc", e))?;
+        let mqtt = Endpoint::parse(&self.cloud.mqtt, &root).map_err(|e| value_error("cloud.mqtt", e))?;
+        if grpc.scheme() != Scheme::Https {
+            return Err(value_error("cloud.grpc", "write https://HOST[:PORT]"));
+        }
+        if mqtt.scheme() == Scheme::Https {
+            return Err(value_error("cloud.mqtt", "write wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]"));
+        }
+        let proxy = self.cloud.proxy.as_deref().map(parse_proxy).transpose()?;
+        Ok(CloudEndpoints { grpc, mqtt, proxy })
+    }
+}
+
+fn parse_proxy(text: &str) -> Result<Proxy, ConfigError> {
+    text.rsplit_once(':')
+        .and_then(|(host, port)| Some(Proxy { host: host.to_owned(), port: port.parse().ok()? }))
+        .filter(|proxy| !proxy.host.is_empty() && proxy.port != 0)
+        .ok_or_else(|| value_error("cloud.proxy", format!("\"{text}\" is not HOST:PORT")))
+}
+
+impl SnmpSection {
+    /// What is tried on a device, in this order: users, then each community by v2c, then by v1.
+    ///
+    /// # Errors
+    /// When a user is incomplete, a password too short, or there is nothing, or too much, to try.
+    pub fn credentials(&self) -> Result<Vec<Credentials>, ConfigError> {
+        let mut all = Vec::new();
+        for user in &self.users {
+            all.push(Credentials::V3(user.to_usm_user()?));
+        }
+        for community in &self.communities {
+            all.push(Credentials::V2c { community: community.as_str().into() });
+        }
+        for community in &self.communities {
+            all.push(Credentials::V1 { community: community.as_str().into() });
+        }
+        if all.is_empty() {
+            return Err(value_error("snmp", "give at least one community or one [[snmp.users]]"));
+        }
+        if all.len() > CREDENTIALS_MAX {
+            let detail = format!(
+                "{} credentials would be tried on every silent address (a community counts twice, v2c and v1); at most {CREDENTIALS_MAX}",
+                all.len()
+            );
+            return Err(value_error("snmp", detail));
+        }
+        Ok(all)
+    }
+
+    /// Patience with one request.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        Timing { timeout: Duration::from_millis(self.timeout_ms.clamp(50, 10_000)), retries: self.retries.min(5) }
+    }
+}
+
+impl UserSection {
+    fn to_usm_user(&self) -> Result<UsmUser, ConfigError> {
+        let key = "snmp.users";
+        let auth = match (&self.auth, &self.auth_password) {
+            (None, None) => None,
+            (Some(algorithm), Some(password)) => {
+                let algorithm: AuthAlgorithm = algorithm.parse().map_err(|e| value_error(key, e))?;
+                Some((algorithm, password.as_str()))
+            }
+            _ => return Err(value_error(key, format!("{}: auth and auth_password go together", self.name))),
+        };
+        let privacy = match (&self.privacy, &self.privacy_password) {
+            (None, None) => None,
+            (Some(algorithm), Some(password)) => {
+                let algorithm: PrivacyAlgorithm = algorithm.parse().map_err(|e| value_error(key, e))?;
+                Some((algorithm, password.as_str()))
+            }
+            _ => return Err(value_error(key, format!("{}: privacy and privacy_password go together", self.name))),
+        };
+        UsmUser::new(&self.name, auth, privacy).map_err(|e| value_error(key, e))
+    }
+}

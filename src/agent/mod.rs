@@ -1,0 +1,285 @@
+//! The agent: starts the parts of the box, joins their channels, and stops them together.
+//!
+//! What this room is for: `start` builds every part in order and hands each what it needs; reading it top to bottom is
+//! reading the box.
+//! What it promises: every part has a name; the end of one that should not have ended stops all, with its cause, so that
+//! the service manager starts a whole box and never half a one. Nothing that was accepted is lost by it.
+//! Who may call it: the command line and the demo.
+
+mod cloud_link;
+mod config;
+mod convert;
+mod lan;
+mod outbox;
+mod search;
+mod settings;
+pub mod status;
+mod tasks;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, ConfigError, LanSection, ScheduleSection, SnmpSection, UserSection};
+pub use convert::to_message;
+pub use search::{Found, PROBE_AT_ONCE, SearchOptions, SearchProgress, read_device, search};
+use status::Status;
+
+use crate::discovery::{Fence, RangeError};
+use crate::enroll::{EnrollError, IdentityFolder};
+use crate::snmp::{Client, ClientConfig};
+use crate::store::{Inventory, Outbox, OutboxLimits, StoreError};
+use crate::sys::{Clock, SystemClock};
+use crate::uplink::{Dialer, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
+
+/// Version of this firmware.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Commands that may wait for the LAN part.
+const COMMANDS_MAX: usize = 8;
+/// Ends of tasks that may wait to be written down: one for each command.
+const ENDED_MAX: usize = COMMANDS_MAX;
+/// A device that has answered gets the configured patience; an address that may hold nothing gets one second try.
+const PROBE_RETRIES: u32 = 1;
+/// …and less time: an agent that needs longer for one object is found by the next search.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why the agent did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration is not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The fence is not usable.
+    #[error("lan.fence in the configuration: {0}")]
+    Fence(RangeError),
+    /// The box has no identity, or one that cannot be used.
+    #[error(transparent)]
+    Identity(#[from] EnrollError),
+    /// The identity does not make a TLS configuration.
+    #[error(transparent)]
+    Tls(UplinkError),
+    /// The outbox failed.
+    #[error("the outbox: {0}")]
+    Store(#[from] StoreError),
+    /// The journal of tasks failed.
+    #[error("the journal of tasks cannot be kept: {0}")]
+    Journal(#[from] io::Error),
+    /// The cloud's settings failed.
+    #[error("the cloud's settings cannot be kept: {0}")]
+    Settings(io::Error),
+    /// The list of known printers failed.
+    #[error("the inventory of printers cannot be kept: {0}")]
+    Inventory(io::Error),
+    /// A folder or socket cannot be made.
+    #[error("{what} cannot be made: {source}")]
+    Make {
+        /// What.
+        what: String,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// A part ended that should not have.
+    #[error("the part \"{name}\" ended: {cause}")]
+    Part {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// What is fixed for one start of the agent.
+#[derive(Debug, Clone)]
+pub(crate) struct BootFacts {
+    /// Random identifier of this start.
+    pub(crate) boot_id: String,
+}
+
+/// A started agent.
+#[derive(Debug)]
+pub struct RunningAgent {
+    status: watch::Receiver<Status>,
+    stop: CancellationToken,
+    parts: JoinSet<(&'static str, Result<(), AgentError>)>,
+}
+
+impl RunningAgent {
+    /// How the box is, now and whenever that changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Lasts until a part ends or `stop` is called through the token that [`start`] was given.
+    ///
+    /// # Errors
+    /// The cause, when a part ended that should not have.
+    pub async fn finished(mut self) -> Result<(), AgentError> {
+        let mut first_error = None;
+        while let Some(joined) = self.parts.join_next().await {
+            let ended = match joined {
+                Ok((name, Ok(()))) if self.stop.is_cancelled() => {
+                    tracing::debug!(part = name, "stopped");
+                    continue;
+                }
+                Ok((name, Ok(()))) => AgentError::Part { name, cause: "it has nothing more to do".to_owned() },
+                Ok((name, Err(error))) => AgentError::Part { name, cause: error.to_string() },
+                Err(panic) => AgentError::Part { name: "unknown", cause: panic.to_string() },
+            };
+            tracing::error!(error = %ended, "stopping the agent");
+            first_error.get_or_insert(ended);
+            self.stop.cancel();
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// Starts the box. `stop` ends it.
+///
+/// # Errors
+/// Everything that waiting would not mend: configuration, identity, disk. A cloud that is not there is no such thing.
+pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, AgentError> {
+    let endpoints = config.endpoints()?;
+    let credentials = config.snmp.credentials()?;
+    let fence = match &config.lan.fence {
+        None => Fence::default(),
+        Some(items) => Fence::parse(items).map_err(AgentError::Fence)?,
+    };
+    make_folder(&config.data_dir)?;
+    make_folder(&config.runtime_dir)?;
+    let identity = IdentityFolder::in_data_dir(&config.data_dir).load()?;
+    let tls = TlsSettings::new(&identity.tls).map_err(AgentError::Tls)?;
+    let dialer = Dialer::new(tls, endpoints.proxy);
+
+    let clock = SystemClock::start();
+    let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
+    let (outbox, recovery) = Outbox::open(&config.data_dir.join("outbox"), OutboxLimits::default())?;
+    recovery.log();
+    let outbox = outbox::SharedOutbox::new(outbox);
+    let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"))?;
+    let settings =
+        settings::CloudSettings::open(config.data_dir.join("cloud-settings.json")).map_err(AgentError::Settings)?;
+    let inventory_file = config.data_dir.join("inventory.json");
+    let inventory = Inventory::load(&inventory_file).map_err(AgentError::Inventory)?;
+
+    let (status, status_reader) = watch::channel(Status {
+        firmware_version: VERSION.to_owned(),
+        box_id: identity.box_id.clone(),
+        boot_id: boot.boot_id.clone(),
+        state: "starting".to_owned(),
+        started_unix_ms: clock.wall_unix_ms(),
+        outbox: outbox.level().borrow().clone(),
+        cloud: status::CloudStatus { endpoint: endpoints.grpc.to_string(), ..Default::default() },
+        lan: status::LanStatus { fence: fence.items(), ..Default::default() },
+        ..Status::default()
+    });
+    let (link_state, link_state_reader) = watch::channel(LinkState::Connecting);
+    let (wake, wakes) = mpsc::channel(1); // a second wake-up before the poll adds nothing
+    let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
+    let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
+
+    let client =
+        Client::open(ClientConfig { window: PROBE_AT_ONCE, packets_per_second: config.snmp.packets_per_second })
+            .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
+    let timing = config.snmp.timing();
+
+    let wake_link = WakeLink::new(
+        WakeLinkConfig { endpoint: endpoints.mqtt, box_id: identity.box_id, runtime_dir: config.runtime_dir.clone() },
+        dialer.clone(),
+        link_state,
+        wake,
+    );
+    let lan = lan::Lan {
+        client,
+        clock: clock.clone(),
+        boot: boot.clone(),
+        options: SearchOptions {
+            port: config.snmp.port,
+            credentials,
+            timing,
+            probe_timing: crate::snmp::Timing { timeout: timing.timeout.min(PROBE_TIMEOUT), retries: PROBE_RETRIES },
+        },
+        fence,
+        own_ranges: config.lan.ranges.clone(),
+        own_read_interval: Duration::from_secs(config.schedule.read_interval_s.max(1)),
+        scan_interval: Duration::from_secs(config.schedule.scan_interval_s.max(60)),
+        settings: settings.clone(),
+        inventory,
+        inventory_file,
+        outbox: outbox.clone(),
+        status: status.clone(),
+        commands: commands_reader,
+        ended,
+    };
+    let cloud_link = cloud_link::CloudLink {
+        dialer,
+        endpoint: endpoints.grpc,
+        clock: clock.clone(),
+        boot,
+        poll_interval: Duration::from_secs(config.schedule.poll_interval_s.max(5)),
+        outbox,
+        journal,
+        settings,
+        status: status.clone(),
+        wake: wakes,
+        link_state: link_state_reader.clone(),
+        lan: commands,
+        ended: ended_reader,
+    };
+
+    let mut parts = JoinSet::new();
+    let named = |name, result: Result<(), AgentError>| (name, result);
+    let token = stop.clone();
+    parts.spawn(async move { named("lan", lan.run(token).await) });
+    let token = stop.clone();
+    parts.spawn(async move { named("cloud", cloud_link.run(token).await) });
+    let token = stop.clone();
+    parts.spawn(async move {
+        let made = |source| AgentError::Make { what: "the socket of the wake-up link".to_owned(), source };
+        named("wake-up link", wake_link.run(token).await.map_err(made))
+    });
+    let (token, shown) = (stop.clone(), status.clone());
+    parts.spawn(async move { named("wake-up state", show_link_state(link_state_reader, shown, token).await) });
+    let (token, shown, runtime_dir) = (stop.clone(), status_reader.clone(), config.runtime_dir.clone());
+    parts.spawn(async move {
+        let made = |source| AgentError::Make { what: "the status file".to_owned(), source };
+        named("status file", status::keep_file(runtime_dir, shown, clock, token).await.map_err(made))
+    });
+    Ok(RunningAgent { status: status_reader, stop, parts })
+}
+
+/// Copies the wake-up link's state into the status.
+async fn show_link_state(
+    mut link: watch::Receiver<LinkState>,
+    status: watch::Sender<Status>,
+    stop: CancellationToken,
+) -> Result<(), AgentError> {
+    loop {
+        let now = link.borrow_and_update().clone();
+        status.send_modify(|status| {
+            status.cloud.wake_link_up = now == LinkState::Up;
+            status.cloud.wake_link_error = match now {
+                LinkState::Down(cause) => Some(cause),
+                LinkState::Up | LinkState::Connecting => None,
+            };
+        });
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = link.changed() => if changed.is_err() { return Ok(()) },
+        }
+    }
+}
+
+fn make_folder(path: &PathBuf) -> Result<(), AgentError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| AgentError::Make { what: format!("the folder {}", path.display()), source })
+}

@@ -1,0 +1,168 @@
+//! How the box is, in one structure: shown by `platen status`, told to the cloud at each poll. It is kept as a file in the
+//! runtime folder, replaced whole, so that looking at it needs no socket and disturbs nothing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{read_bounded, write_atomically};
+use crate::sys::Clock;
+
+/// Name of the file in the runtime folder.
+const FILE: &str = "status.json";
+/// Largest such file, in bytes.
+const FILE_MAX_BYTES: u64 = 256 * 1024;
+/// The file is written at most this often…
+const SETTLE: Duration = Duration::from_secs(1);
+/// …and at least this often, so that its age shows a dead agent.
+const REFRESH: Duration = Duration::from_secs(10);
+/// A status older than this is not believed.
+pub const STALE_AFTER: Duration = Duration::from_secs(30);
+
+/// How the box is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the firmware.
+    pub firmware_version: String,
+    /// The box's id in the cloud.
+    pub box_id: String,
+    /// Identifier of this start.
+    pub boot_id: String,
+    /// The word of the LED table: `ok`, `no-cloud`, `no-printers`, `starting`.
+    pub state: String,
+    /// When the agent started, by the wall clock, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// When this was written, likewise.
+    pub updated_unix_ms: u64,
+    /// The cloud.
+    pub cloud: CloudStatus,
+    /// The readings that wait.
+    pub outbox: OutboxStatus,
+    /// The LAN.
+    pub lan: LanStatus,
+}
+
+/// How the cloud is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudStatus {
+    /// The gRPC endpoint.
+    pub endpoint: String,
+    /// Last answered poll, milliseconds since 1970.
+    pub last_contact_unix_ms: Option<u64>,
+    /// Why the last round failed; absent after a good one.
+    pub last_error: Option<String>,
+    /// Whether a wake-up would arrive.
+    pub wake_link_up: bool,
+    /// Why not.
+    pub wake_link_error: Option<String>,
+}
+
+/// What the outbox holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxStatus {
+    /// Epoch of the sequence numbers.
+    pub epoch: u64,
+    /// Highest sequence number given.
+    pub last_seq: u64,
+    /// Readings accepted and not yet acknowledged.
+    pub pending: u64,
+}
+
+/// What is known of the LAN.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanStatus {
+    /// The ranges in force.
+    pub ranges: Vec<String>,
+    /// The fence.
+    pub fence: Vec<String>,
+    /// Printers known.
+    pub printers_known: u32,
+    /// Printers that answered last time.
+    pub printers_answering: u32,
+    /// A search or a round of readings that is under way, in words.
+    pub activity: Option<String>,
+    /// End of the last search, milliseconds since 1970.
+    pub last_scan_unix_ms: Option<u64>,
+    /// What went wrong last, where something did.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// The one word for all of it, worst first.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.cloud.last_error.is_some() {
+            "no-cloud"
+        } else if self.cloud.last_contact_unix_ms.is_none() {
+            "starting"
+        } else if self.lan.last_scan_unix_ms.is_some() && self.lan.printers_answering == 0 {
+            "no-printers"
+        } else {
+            "ok"
+        }
+    }
+}
+
+/// Keeps the file up to date until `stop`.
+///
+/// # Errors
+/// When the file cannot be written: the runtime folder is gone or full.
+pub(super) async fn keep_file(
+    runtime_dir: PathBuf,
+    mut status: watch::Receiver<Status>,
+    clock: impl Clock,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    loop {
+        let mut current = status.borrow_and_update().clone();
+        current.state = current.word().to_owned();
+        current.updated_unix_ms = clock.wall_unix_ms();
+        let text = serde_json::to_vec_pretty(&current).map_err(io::Error::other)?;
+        write_atomically(&runtime_dir.join(FILE), &text)?;
+        tokio::select! {
+            () = stop.cancelled() => {
+                // Nobody shall read the status of an agent that is gone.
+                return std::fs::remove_file(runtime_dir.join(FILE));
+            }
+            () = tokio::time::sleep(REFRESH) => {}
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                tokio::time::sleep(SETTLE).await;
+            }
+        }
+    }
+}
+
+/// Reads what a running agent wrote.
+///
+/// # Errors
+/// `NotFound` when no agent runs here; or the file cannot be read.
+pub fn read(runtime_dir: &Path) -> io::Result<Status> {
+    let bytes = read_bounded(&runtime_dir.join(FILE), FILE_MAX_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_news_is_the_word() {
+        let mut status = Status::default();
+        assert_eq!(status.word(), "starting");
+        status.cloud.last_contact_unix_ms = Some(1);
+        assert_eq!(status.word(), "ok");
+        status.lan.last_scan_unix_ms = Some(1);
+        assert_eq!(status.word(), "no-printers");
+        status.lan.printers_answering = 3;
+        assert_eq!(status.word(), "ok");
+        status.cloud.last_error = Some("dns".to_owned());
+        assert_eq!(status.word(), "no-cloud");
+    }
+}

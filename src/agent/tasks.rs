@@ -1,0 +1,267 @@
+//! The journal of tasks: what the cloud asked and what became of it. It is written before a task begins, so a task is
+//! done at most once, however often it is told and wherever the power fails.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::proto::v1::{self, TaskState};
+use crate::store::{read_bounded, write_atomically};
+
+/// How many tasks are remembered. The oldest ended ones are forgotten first; by then they have expired.
+const REMEMBERED_MAX: usize = 1_024;
+/// Longest id of a task, in characters.
+const ID_MAX_CHARS: usize = 64;
+/// Largest journal file, in bytes: 1,024 entries with a sentence each.
+const FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// Longest sentence in a report, in characters.
+const MESSAGE_MAX_CHARS: usize = 256;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Entry {
+    id: String,
+    /// `TaskState` as its number.
+    state: i32,
+    message: String,
+    addresses_asked: u32,
+    printers_read: u32,
+    /// Whether the cloud has taken the report of the end.
+    reported: bool,
+}
+
+/// What to do about a task that the cloud told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Do it: it is in the journal as running.
+    Begin,
+    /// Nothing: it is running, or its end is to be reported (again).
+    Known,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Done, failed, refused or unsupported.
+    pub state: TaskState,
+    /// One sentence.
+    pub message: String,
+    /// Addresses that were asked.
+    pub addresses_asked: u32,
+    /// Printers that were read.
+    pub printers_read: u32,
+}
+
+impl Outcome {
+    /// An end without numbers.
+    #[must_use]
+    pub fn of(state: TaskState, message: impl Into<String>) -> Self {
+        Self { state, message: message.into(), addresses_asked: 0, printers_read: 0 }
+    }
+}
+
+/// The journal.
+#[derive(Debug)]
+pub struct TaskJournal {
+    path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+impl TaskJournal {
+    /// Reads the journal. Tasks that were running when the agent ended are failed now: half a task is not begun again.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read, or the change cannot be written.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        let entries: Vec<Entry> = match read_bounded(&path, FILE_MAX_BYTES) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut journal = Self { path, entries };
+        let mut changed = false;
+        for entry in journal.entries.iter_mut().filter(|entry| entry.state == TaskState::Running as i32) {
+            entry.state = TaskState::Failed as i32;
+            entry.message = "the box restarted while it was doing this".to_owned();
+            entry.reported = false;
+            changed = true;
+        }
+        if changed {
+            journal.save()?;
+        }
+        Ok(journal)
+    }
+
+    /// Decides on a task. `now_unix_ms` is the cloud's time, from the same reply that brought the task.
+    ///
+    /// # Errors
+    /// When the decision cannot be written down: then nothing is begun.
+    pub fn decide(&mut self, task: &v1::Task, now_unix_ms: u64) -> io::Result<Decision> {
+        let length = task.id.chars().count();
+        if length == 0 || length > ID_MAX_CHARS {
+            // Without an id that can be kept there is nothing to report on.
+            tracing::warn!(length, "the cloud sent a task whose id has no allowed length; it is not done");
+            return Ok(Decision::Known);
+        }
+        if let Some(known) = self.entries.iter_mut().find(|entry| entry.id == task.id) {
+            // It is told again, so the report of its end did not arrive.
+            known.reported = false;
+            return Ok(Decision::Known);
+        }
+        let refusal = if task.kind.is_none() {
+            Some(Outcome::of(TaskState::Unsupported, "this firmware does not know this kind of task"))
+        } else if task.expires_unix_ms <= now_unix_ms {
+            Some(Outcome::of(TaskState::Refused, "the task had expired before it reached the box"))
+        } else {
+            None
+        };
+        let begin = refusal.is_none();
+        let outcome = refusal.unwrap_or_else(|| Outcome::of(TaskState::Running, ""));
+        self.forget_oldest_ended();
+        self.entries.push(Entry {
+            id: task.id.clone(),
+            state: outcome.state as i32,
+            message: outcome.message,
+            addresses_asked: 0,
+            printers_read: 0,
+            reported: false,
+        });
+        self.save()?;
+        Ok(if begin { Decision::Begin } else { Decision::Known })
+    }
+
+    /// Writes down how a task ended.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn end(&mut self, id: &str, outcome: &Outcome) -> io::Result<()> {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
+            entry.state = outcome.state as i32;
+            entry.message = outcome.message.chars().take(MESSAGE_MAX_CHARS).collect();
+            entry.addresses_asked = outcome.addresses_asked;
+            entry.printers_read = outcome.printers_read;
+            entry.reported = false;
+        }
+        self.save()
+    }
+
+    /// What the cloud has not been told yet, oldest first.
+    #[must_use]
+    pub fn unreported(&self) -> Vec<v1::TaskReport> {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.reported)
+            .map(|entry| v1::TaskReport {
+                task_id: entry.id.clone(),
+                state: entry.state,
+                message: entry.message.clone(),
+                addresses_asked: entry.addresses_asked,
+                printers_read: entry.printers_read,
+            })
+            .collect()
+    }
+
+    /// The cloud has taken this report.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn reported(&mut self, report: &v1::TaskReport) -> io::Result<()> {
+        match self.entries.iter_mut().find(|entry| entry.id == report.task_id && entry.state == report.state) {
+            Some(entry) => {
+                entry.reported = true;
+                self.save()
+            }
+            // It went on to another state meanwhile, which is still to be reported.
+            None => Ok(()),
+        }
+    }
+
+    fn forget_oldest_ended(&mut self) {
+        while self.entries.len() >= REMEMBERED_MAX {
+            let ended = self.entries.iter().position(|entry| entry.state != TaskState::Running as i32);
+            self.entries.remove(ended.unwrap_or(0));
+        }
+    }
+
+    fn save(&self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&self.entries).map_err(io::Error::other)?;
+        write_atomically(&self.path, &bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(id: &str) -> v1::Task {
+        let kind = Some(v1::task::Kind::ScanNow(v1::ScanNow {}));
+        v1::Task { id: id.to_owned(), expires_unix_ms: 1_000, kind }
+    }
+
+    fn journal(folder: &tempfile::TempDir) -> TaskJournal {
+        TaskJournal::open(folder.path().join("tasks.json")).unwrap()
+    }
+
+    #[test]
+    fn a_task_is_begun_once_however_often_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = journal(&folder);
+        assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Begin);
+        assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Known);
+        tasks.end("a", &Outcome::of(TaskState::Done, "12 printers")).unwrap();
+        assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Known);
+        assert_eq!(journal(&folder).decide(&task("a"), 1).unwrap(), Decision::Known);
+    }
+
+    #[test]
+    fn an_end_that_the_cloud_did_not_hear_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = journal(&folder);
+        tasks.decide(&task("a"), 1).unwrap();
+        tasks.end("a", &Outcome::of(TaskState::Done, "")).unwrap();
+        let report = tasks.unreported().remove(0);
+        tasks.reported(&report).unwrap();
+        assert!(tasks.unreported().is_empty());
+        tasks.decide(&task("a"), 1).unwrap();
+        assert_eq!(tasks.unreported(), [report]);
+    }
+
+    #[test]
+    fn a_task_that_a_restart_cut_off_is_failed_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        journal(&folder).decide(&task("a"), 1).unwrap();
+        let mut after = journal(&folder);
+        assert_eq!(after.unreported()[0].state(), TaskState::Failed);
+        assert_eq!(after.decide(&task("a"), 1).unwrap(), Decision::Known);
+    }
+
+    #[test]
+    fn expired_and_unknown_tasks_are_answered_and_not_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = journal(&folder);
+        assert_eq!(tasks.decide(&task("late"), 1_000).unwrap(), Decision::Known);
+        assert_eq!(tasks.decide(&v1::Task { kind: None, ..task("new") }, 1).unwrap(), Decision::Known);
+        let states: Vec<_> = tasks.unreported().iter().map(v1::TaskReport::state).collect();
+        assert_eq!(states, [TaskState::Refused, TaskState::Unsupported]);
+    }
+
+    #[test]
+    fn the_journal_is_bounded_and_keeps_what_is_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = journal(&folder);
+        tasks.entries = (0..REMEMBERED_MAX)
+            .map(|n| Entry {
+                id: format!("t{n}"),
+                state: if n == 0 { TaskState::Running } else { TaskState::Done } as i32,
+                message: String::new(),
+                addresses_asked: 0,
+                printers_read: 0,
+                reported: true,
+            })
+            .collect();
+        tasks.decide(&task("newest"), 1).unwrap();
+        assert_eq!(tasks.entries.len(), REMEMBERED_MAX);
+        assert!(tasks.entries.iter().any(|entry| entry.id == "t0"));
+        assert!(!tasks.entries.iter().any(|entry| entry.id == "t1"));
+    }
+}

@@ -1,0 +1,268 @@
+//! The command line of the firmware: what each command takes and prints. Everything it does is done by the rooms.
+
+mod enroll;
+mod read;
+mod run;
+mod show;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Reads printers over SNMP and brings their meters to the cloud.
+#[derive(Debug, Parser)]
+#[command(name = "platen", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    /// More words on standard error; twice for all of them.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  platen read 192.168.1.20                     one printer, as a person reads it
+  platen read 192.168.1.20 --json              the same for a program
+  platen scan 192.168.1.0/24 '!192.168.1.7'    all printers of a network but one address
+  platen replay printer.snmprec --json         a recording, read as the device would be
+  platen run --config /etc/platen/platen.toml  be the box";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the box: find printers, read them, deliver to the cloud, until stopped.
+    Run {
+        /// The configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Show how the box that runs here is.
+    Status {
+        /// Runtime folder of the box.
+        #[arg(long, value_name = "DIR", default_value = "/run/platen")]
+        runtime_dir: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read one device over SNMP.
+    Read {
+        /// HOST or HOST:PORT ([ADDRESS]:PORT for IPv6).
+        host: String,
+        #[command(flatten)]
+        snmp: SnmpArgs,
+        #[command(flatten)]
+        fence: FenceArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Find the printers in ranges and read them.
+    Scan {
+        /// 10.0.0.0/24, 10.0.0.1-10.0.0.99, 10.0.0.7, printer.example; !10.0.0.5 leaves out.
+        #[arg(required = true)]
+        ranges: Vec<String>,
+        /// UDP port of the agents.
+        #[arg(long, default_value_t = 161)]
+        port: u16,
+        /// Probes per second.
+        #[arg(long, value_name = "PPS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: u32,
+        #[command(flatten)]
+        snmp: SnmpArgs,
+        #[command(flatten)]
+        fence: FenceArgs,
+        /// Print JSON: an array of readings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a recording (.snmprec) exactly as the device would be read.
+    Replay {
+        /// The recording.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the box known to a cloud.
+    #[command(subcommand)]
+    Enroll(EnrollCommand),
+    /// Print the version.
+    Version {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EnrollCommand {
+    /// Make the box's key, where there is none, and print a request for a certificate (PEM).
+    Request {
+        /// Data folder of the box.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/platen")]
+        data: PathBuf,
+    },
+    /// Take the cloud's answer to the request.
+    Install {
+        /// Data folder of the box.
+        #[arg(long, value_name = "DIR", default_value = "/var/lib/platen")]
+        data: PathBuf,
+        /// The id that the cloud gave the box.
+        #[arg(long, value_name = "ID")]
+        box_id: String,
+        /// The box's certificate and those that lead to its authority (PEM).
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// The cloud's root certificates (PEM).
+        #[arg(long, value_name = "FILE")]
+        roots: PathBuf,
+    },
+}
+
+/// How devices are asked.
+#[derive(Debug, Args)]
+struct SnmpArgs {
+    /// SNMP version. Left out: 3 where --user is given, else 2c, and 1 for who does not answer that.
+    #[arg(long = "snmp-version", visible_alias = "version", value_name = "1|2c|3", value_parser = ["1", "2c", "3"])]
+    version: Option<String>,
+    /// Community for versions 1 and 2c.
+    #[arg(long, default_value = "public")]
+    community: String,
+    /// User name for version 3.
+    #[arg(long)]
+    user: Option<String>,
+    /// Authentication: MD5, SHA-1, SHA-224, SHA-256, SHA-384, SHA-512.
+    #[arg(long, value_name = "ALGORITHM", requires_all = ["user", "auth_password"])]
+    auth: Option<String>,
+    /// Authentication password, at least 8 characters. Better in the environment: a command line is seen by others.
+    #[arg(long, value_name = "PASSWORD", env = "PLATEN_AUTH_PASSWORD", hide_env_values = true)]
+    auth_password: Option<String>,
+    /// Privacy: DES, AES-128, AES-192, AES-256.
+    #[arg(long, value_name = "ALGORITHM", requires_all = ["auth", "privacy_password"])]
+    privacy: Option<String>,
+    /// Privacy password, at least 8 characters.
+    #[arg(long, value_name = "PASSWORD", env = "PLATEN_PRIVACY_PASSWORD", hide_env_values = true)]
+    privacy_password: Option<String>,
+    /// First wait for an answer, in milliseconds; doubled with each try.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=10_000))]
+    timeout_ms: u64,
+    /// Further tries.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=5))]
+    retries: u32,
+}
+
+/// What may be asked at all.
+#[derive(Debug, Args)]
+struct FenceArgs {
+    /// Only addresses within these ranges are asked, whatever else is said.
+    /// Left out: private addresses and this machine's own (127.0.0.0/8, ::1).
+    #[arg(long, value_name = "RANGE")]
+    fence: Vec<String>,
+}
+
+/// What went wrong, and the exit code for it.
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// It was tried and did not work.
+    fn failed(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 1 }
+    }
+
+    /// It was asked wrongly.
+    fn usage(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: 2 }
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose, matches!(cli.command, Command::Run { .. }));
+    let outcome = match cli.command {
+        Command::Run { config } => run::run(&config),
+        Command::Status { runtime_dir, json } => run::status(&runtime_dir, json),
+        Command::Read { host, snmp, fence, json } => read::read(&host, &snmp, &fence, json),
+        Command::Scan { ranges, port, rate, snmp, fence, json } => read::scan(&ranges, port, rate, &snmp, &fence, json),
+        Command::Replay { file, json } => read::replay(&file, json),
+        Command::Enroll(EnrollCommand::Request { data }) => enroll::request(&data),
+        Command::Enroll(EnrollCommand::Install { data, box_id, certificate, roots }) => {
+            enroll::install(&data, &box_id, &certificate, &roots)
+        }
+        Command::Version { json } => run::version(json),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _nobody_reads = writeln!(std::io::stderr(), "platen: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Log lines for a person on standard error; the filter of `PLATEN_LOG` (as `platen=debug`) has the last word.
+pub fn log_to_stderr(verbose: u8, is_service: bool) {
+    let level = match (verbose, is_service) {
+        (0, false) => "warn",
+        (0, true) | (1, _) => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PLATEN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,platen={level}")));
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .finish();
+    // Fails only when a logger is set already: then that one serves.
+    let _already_set = tracing::subscriber::set_global_default(logger);
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::failed(format!("the runtime cannot be started: {e}")))
+}
+
+/// Splits HOST[:PORT] and finds the host's first address.
+async fn resolve(host: &str) -> Result<SocketAddr, Failure> {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+        return Ok(SocketAddr::new(ip, 161));
+    }
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) => {
+            let port = port.parse().map_err(|_| Failure::usage(format!("\"{host}\": \"{port}\" is not a port")))?;
+            (name, port)
+        }
+        None => (host, 161),
+    };
+    let mut addresses = tokio::net::lookup_host((name, port))
+        .await
+        .map_err(|e| Failure::failed(format!("the name {name} cannot be resolved ({e}): is it spelled right?")))?;
+    addresses.next().ok_or_else(|| Failure::failed(format!("the name {name} has no address")))
+}

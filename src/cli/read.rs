@@ -1,0 +1,178 @@
+//! `platen read`, `scan` and `replay`: readings from a device, from ranges, from a recording.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
+use crate::agent::{Found, PROBE_AT_ONCE, SearchOptions, SearchProgress, read_device, search};
+use crate::discovery::{DnsResolver, Fence, Ranges};
+use crate::printer::{self, ReadOptions, Reading};
+use crate::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timing, UsmUser};
+
+/// Largest recording that is read, in bytes.
+const RECORDING_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Packets per second when one device is read: the engine's own limits for one device are what matters.
+const READ_PACKETS_PER_SECOND: u32 = 200;
+
+impl SnmpArgs {
+    /// What is tried, in this order.
+    fn credentials(&self) -> Result<Vec<Credentials>, Failure> {
+        let v1 = || Credentials::V1 { community: self.community.as_str().into() };
+        let v2c = || Credentials::V2c { community: self.community.as_str().into() };
+        match (self.version.as_deref(), &self.user) {
+            (Some("1"), None) => Ok(vec![v1()]),
+            (Some("2c"), None) => Ok(vec![v2c()]),
+            (None, None) => Ok(vec![v2c(), v1()]),
+            (Some("3") | None, Some(user)) => Ok(vec![Credentials::V3(self.usm_user(user)?)]),
+            (_, None) => Err(Failure::usage("SNMP version 3 needs --user NAME")),
+            (Some(version), Some(_)) => Err(Failure::usage(format!("--user goes with SNMP version 3, not {version}"))),
+        }
+    }
+
+    fn usm_user(&self, name: &str) -> Result<UsmUser, Failure> {
+        let auth = match (&self.auth, &self.auth_password) {
+            (Some(algorithm), Some(password)) => Some((algorithm.parse().map_err(Failure::usage)?, password.as_str())),
+            _ => None,
+        };
+        let privacy = match (&self.privacy, &self.privacy_password) {
+            (Some(algorithm), Some(password)) => Some((algorithm.parse().map_err(Failure::usage)?, password.as_str())),
+            _ => None,
+        };
+        UsmUser::new(name, auth, privacy).map_err(Failure::usage)
+    }
+
+    fn timing(&self) -> Timing {
+        Timing { timeout: Duration::from_millis(self.timeout_ms), retries: self.retries }
+    }
+}
+
+impl FenceArgs {
+    fn fence(&self) -> Result<Fence, Failure> {
+        if self.fence.is_empty() {
+            return Fence::private_and_loopback().map_err(Failure::failed);
+        }
+        Fence::parse(&self.fence).map_err(Failure::usage)
+    }
+}
+
+fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
+    Client::open(ClientConfig { window: PROBE_AT_ONCE, packets_per_second })
+        .map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
+}
+
+pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -> Result<(), Failure> {
+    let credentials = snmp.credentials()?;
+    let fence = fence.fence()?;
+    let reading = runtime()?.block_on(async {
+        let target = resolve(host).await?;
+        if !fence.allows(target.ip()) {
+            return Err(Failure::usage(format!(
+                "{} lies outside of the fence ({fence}): nothing was sent; --fence {} would allow it",
+                target.ip(),
+                target.ip()
+            )));
+        }
+        let client = open_client(READ_PACKETS_PER_SECOND)?;
+        read_with_first_that_answers(&client, target, credentials, snmp.timing()).await.map_err(Failure::failed)
+    })?;
+    show_reading(&reading, json)
+}
+
+/// Silence may mean that the device does not speak this version: then the next one is tried. Anything else is an answer.
+async fn read_with_first_that_answers(
+    client: &Client,
+    target: SocketAddr,
+    credentials: Vec<Credentials>,
+    timing: Timing,
+) -> Result<Reading, SnmpError> {
+    let mut outcome = Err(SnmpError::Timeout { target, tries: 0 });
+    for credentials in credentials {
+        outcome = read_device(client, target, credentials, timing).await;
+        if !matches!(outcome, Err(SnmpError::Timeout { .. })) {
+            break;
+        }
+    }
+    outcome
+}
+
+fn show_reading(reading: &Reading, json: bool) -> Result<(), Failure> {
+    if json { print_json(reading) } else { print(&show::reading(reading)) }
+}
+
+pub(super) fn scan(
+    ranges: &[String],
+    port: u16,
+    rate: u32,
+    snmp: &SnmpArgs,
+    fence: &FenceArgs,
+    json: bool,
+) -> Result<(), Failure> {
+    let ranges = Ranges::parse(ranges).map_err(Failure::usage)?;
+    let fence = fence.fence()?;
+    let options = SearchOptions {
+        port,
+        credentials: snmp.credentials()?,
+        timing: snmp.timing(),
+        probe_timing: Timing { retries: snmp.retries.min(1), ..snmp.timing() },
+    };
+    let found = runtime()?.block_on(async {
+        let addresses = ranges.resolve(&fence, &DnsResolver).await.map_err(Failure::failed)?;
+        if addresses.is_empty() {
+            return Err(Failure::usage(format!(
+                "none of these addresses lies within the fence ({fence}): nothing was sent; --fence allows others"
+            )));
+        }
+        let client = open_client(rate)?;
+        let (progress, shown) = watch::channel(SearchProgress::default());
+        let showing = tokio::spawn(show::progress(shown));
+        let stop = CancellationToken::new();
+        let found = search(&client, &fence, &addresses, &options, &progress, &stop).await;
+        drop(progress);
+        // It ends with the sender; a panic in a progress line is nothing to fail for.
+        let _shown = showing.await;
+        found.map_err(Failure::failed)
+    })?;
+    show_found(found, json)
+}
+
+fn show_found(found: Vec<Found>, json: bool) -> Result<(), Failure> {
+    let answered = found.len();
+    let mut printers = Vec::new();
+    for device in found {
+        match device.reading {
+            Ok(reading) if reading.is_printer => printers.push((device.target.ip(), reading)),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a device answered and then could not be read"),
+        }
+    }
+    printers.sort_by_key(|(ip, _)| *ip);
+    let readings: Vec<Reading> = printers.into_iter().map(|(_, reading)| reading).collect();
+    if json {
+        print_json(&readings)?
+    } else {
+        print(&show::table(&readings, answered))?
+    }
+    if readings.is_empty() {
+        let remedy = "are they switched on, is SNMP enabled on them, and is the community right?";
+        return Err(Failure::failed(format!("no printers found ({answered} devices answered): {remedy}")));
+    }
+    Ok(())
+}
+
+pub(super) fn replay(file: &Path, json: bool) -> Result<(), Failure> {
+    let unreadable = |problem: String| Failure::failed(format!("{}: {problem}", file.display()));
+    let bytes = crate::store::read_bounded(file, RECORDING_MAX_BYTES)
+        .map_err(|e| unreadable(format!("the recording cannot be read: {e}")))?;
+    let recording = Recording::parse(&bytes).map_err(|e| unreadable(e.to_string()))?;
+    for skipped in recording.skipped() {
+        tracing::warn!("{}: {skipped}; left out", file.display());
+    }
+    let reading = runtime()?
+        .block_on(printer::read(&recording, &ReadOptions::default()))
+        .map_err(|e| unreadable(e.to_string()))?;
+    show_reading(&reading, json)
+}

@@ -1,0 +1,104 @@
+//! `platen run`, `status` and `version`.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, print, print_json, runtime};
+use crate::agent::status::{STALE_AFTER, Status};
+use crate::agent::{self, AgentError, Config};
+
+pub(super) fn run(config: &Path) -> Result<(), Failure> {
+    let config = Config::load(config).map_err(Failure::usage)?;
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminated = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+        let agent = agent::start(&config, stop.clone()).map_err(|error| match error {
+            AgentError::Config(_) | AgentError::Fence(_) => Failure::usage(error),
+            other => Failure::failed(other),
+        })?;
+        tracing::info!(version = agent::VERSION, box_id = %agent.status().borrow().box_id, "the box is running");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminated.recv() => {}
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        });
+        agent.finished().await.map_err(Failure::failed)
+    })
+}
+
+pub(super) fn status(runtime_dir: &Path, json: bool) -> Result<(), Failure> {
+    let status = agent::status::read(runtime_dir).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::failed(format!(
+            "no box runs here: there is no status in {}. Start one with `platen run --config FILE`, or name its runtime folder with --runtime-dir",
+            runtime_dir.display()
+        )),
+        _ => Failure::failed(format!("the status in {} cannot be read: {error}", runtime_dir.display())),
+    })?;
+    if json {
+        print_json(&status)?
+    } else {
+        print(&as_text(&status))?
+    }
+    let age = age_of(status.updated_unix_ms);
+    if age > STALE_AFTER {
+        return Err(Failure::failed(format!(
+            "this status is {} s old: the box that wrote it has probably died",
+            age.as_secs()
+        )));
+    }
+    Ok(())
+}
+
+fn age_of(unix_ms: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(unix_ms))
+}
+
+fn as_text(status: &Status) -> String {
+    let ago = |unix_ms: Option<u64>| match unix_ms {
+        Some(at) => format!("{} s ago", age_of(at).as_secs()),
+        None => "never".to_owned(),
+    };
+    let or_fine = |problem: &Option<String>| problem.as_deref().map_or(String::new(), |p| format!(" ({p})"));
+    let list = |items: &[String]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    [
+        format!("state      {}", status.state),
+        format!("box        {} · platen {}", status.box_id, status.firmware_version),
+        format!(
+            "cloud      {} · last contact {}{}",
+            status.cloud.endpoint,
+            ago(status.cloud.last_contact_unix_ms),
+            or_fine(&status.cloud.last_error)
+        ),
+        format!(
+            "wake-up    {}{}",
+            if status.cloud.wake_link_up { "connected" } else { "not connected" },
+            or_fine(&status.cloud.wake_link_error)
+        ),
+        format!("outbox     {} readings wait, last number {}", status.outbox.pending, status.outbox.last_seq),
+        format!(
+            "printers   {} known, {} answered · last search {}{}",
+            status.lan.printers_known,
+            status.lan.printers_answering,
+            ago(status.lan.last_scan_unix_ms),
+            or_fine(&status.lan.last_error)
+        ),
+        format!("ranges     {}", list(&status.lan.ranges)),
+        format!("fence      {}", list(&status.lan.fence)),
+    ]
+    .join("\n")
+}
+
+pub(super) fn version(json: bool) -> Result<(), Failure> {
+    if json {
+        return print_json(&serde_json::json!({ "name": "platen", "version": agent::VERSION }));
+    }
+    print(&format!("platen {}", agent::VERSION))
+}

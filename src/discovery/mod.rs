@@ -1,0 +1,15 @@
+//! Discovery: which addresses may be asked, and who answers there.
+//!
+//! What this room is for: ranges as people write them, the fence, and the sweep.
+//! What it promises: the addresses asked are those of the ranges, without the exclusions, within the fence; nothing else
+//! ever gets a packet, whatever a name resolves to and whatever the cloud says.
+//! Who may call it: agent, the command line; tunnel (the fence).
+
+mod fence;
+mod intervals;
+mod ranges;
+mod sweep;
+
+pub use fence::Fence;
+pub use ranges::{ADDRESSES_MAX, AddressSet, DnsResolver, RangeError, Ranges, Resolver};
+pub use sweep::{Answer, ProbeError, Prober, Responder, Sweep, SweepOptions, SweepProgress, sweep};

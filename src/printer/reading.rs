@@ -1,0 +1,156 @@
+//! What a printer said, in one structure; its JSON form is stable (`platen read --json`). The words are listed in README.md.
+
+use serde::{Deserialize, Serialize};
+
+/// One reading of one device. What the device did not say is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Whether it is a printer. If not, there is little else.
+    pub is_printer: bool,
+    /// Vendor, as people write it.
+    pub vendor: Option<String>,
+    /// Model, without the vendor's name.
+    pub model: Option<String>,
+    /// Serial number of the device (not of its network card).
+    pub serial: Option<String>,
+    /// Version of its firmware.
+    pub firmware: Option<String>,
+    /// The name that its administrator gave it.
+    pub name: Option<String>,
+    /// MAC address, "00:17:c8:01:02:03".
+    pub mac: Option<String>,
+    /// The address that answered; absent for a recording.
+    pub address: Option<String>,
+    /// sysObjectID.
+    pub sys_object_id: Option<String>,
+    /// How it is.
+    pub status: Status,
+    /// What it complains of (prtAlertTable).
+    pub alerts: Vec<Alert>,
+    /// Its counters, each as it is.
+    pub meters: Vec<Meter>,
+    /// What it uses up, and what it fills.
+    pub supplies: Vec<Supply>,
+    /// Where its paper is.
+    pub input_trays: Vec<InputTray>,
+    /// What was odd about this reading.
+    pub flags: Vec<String>,
+}
+
+/// How the device is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// hrPrinterStatus in words.
+    pub printer: Option<String>,
+    /// hrDeviceStatus in words.
+    pub device: Option<String>,
+    /// hrPrinterDetectedErrorState in words.
+    pub errors: Vec<String>,
+    /// sysUpTime, in hundredths of a second.
+    pub uptime_centiseconds: Option<u64>,
+}
+
+/// A row of prtAlertTable (RFC 3805 §6).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Alert {
+    pub index: u32,
+    pub severity: String,
+    pub training: Option<String>,
+    pub group: String,
+    pub code: String,
+    pub code_number: Option<i64>,
+    pub description: Option<String>,
+    pub location: Option<i64>,
+    /// sysUpTime when it arose, in hundredths of a second.
+    pub time_centiseconds: Option<u64>,
+}
+
+/// A counter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meter {
+    /// Of the closed list in README.md.
+    pub name: String,
+    /// As the device gave it.
+    pub value: u64,
+    /// impressions, sheets, …; unknown where the device does not say.
+    pub unit: String,
+    /// The object.
+    pub oid: String,
+}
+
+/// A row of prtMarkerSuppliesTable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supply {
+    /// hrDeviceIndex.prtMarkerSuppliesIndex: "1.4".
+    pub index: String,
+    /// As the device words it.
+    pub description: Option<String>,
+    /// prtMarkerSuppliesType in words.
+    pub r#type: String,
+    /// consumed, filled, other.
+    pub class: String,
+    /// black, cyan, magenta, yellow, …
+    pub colour: Option<String>,
+    /// Part number, where the description has one.
+    pub part_number: Option<String>,
+    /// Serial number, where the description has one.
+    pub serial: Option<String>,
+    /// prtMarkerSuppliesSupplyUnit in words.
+    pub unit: String,
+    /// As the device gave it: −1 unlimited, −2 unknown.
+    pub max_capacity: Option<i64>,
+    /// As the device gave it: −1 unlimited, −2 unknown, −3 some left.
+    pub level: Option<i64>,
+    /// What is left (consumed) or the room that is left (filled); only of two real numbers.
+    pub percent: Option<u32>,
+    /// ok, low, empty, some, unknown, unlimited.
+    pub state: String,
+}
+
+/// A row of prtInputTable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputTray {
+    /// hrDeviceIndex.prtInputIndex: "1.2".
+    pub index: String,
+    /// prtInputName, else prtInputDescription.
+    pub name: Option<String>,
+    /// prtInputMediaName.
+    pub media: Option<String>,
+    /// As the device gave it: −1 unlimited, −2 unknown.
+    pub max_capacity: Option<i64>,
+    /// As the device gave it: −1 unlimited, −2 unknown, −3 some left.
+    pub level: Option<i64>,
+    /// ok, low, empty, some, unknown, unlimited.
+    pub state: String,
+}
+
+impl Reading {
+    /// What the device is known by, in the order of certainty: vendor and serial number; MAC and sysObjectID; the address
+    /// alone, which is provisional.
+    #[must_use]
+    pub fn device_key(&self) -> String {
+        match (&self.vendor, &self.serial, &self.mac) {
+            (Some(vendor), Some(serial), _) => format!("serial:{vendor}:{serial}"),
+            (None, Some(serial), _) => format!("serial:?:{serial}"),
+            (_, None, Some(mac)) => format!("mac:{mac}:{}", self.sys_object_id.as_deref().unwrap_or("?")),
+            (_, None, None) => format!("provisional:{}", self.address.as_deref().unwrap_or("?")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_the_most_certain_thing_known() {
+        let mut reading = Reading { address: Some("10.0.0.7".to_owned()), ..Reading::default() };
+        assert_eq!(reading.device_key(), "provisional:10.0.0.7");
+        reading.mac = Some("00:17:c8:01:02:03".to_owned());
+        assert_eq!(reading.device_key(), "mac:00:17:c8:01:02:03:?");
+        reading.serial = Some("ABC123".to_owned());
+        reading.vendor = Some("Kyocera".to_owned());
+        assert_eq!(reading.device_key(), "serial:Kyocera:ABC123");
+    }
+}

@@ -1,0 +1,160 @@
+//! Recordings of real devices, each with what a good reader finds in it. Prints a score for every file. Skipped where the
+//! recordings are not there; the project's own hand-written recordings in `tests/data` are read in any case.
+
+use std::path::{Path, PathBuf};
+
+use platen::printer::{ReadOptions, Reading, read};
+use platen::snmp::Recording;
+use serde_json::Value;
+
+fn corpus() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: there are no recordings in {}", path.display());
+    None
+}
+
+fn recordings(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "snmprec"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no recordings in {}", folder.display());
+    files
+}
+
+fn replay(file: &Path) -> Reading {
+    let recording =
+        Recording::parse(&std::fs::read(file).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(read(&recording, &ReadOptions::default()))
+        .unwrap()
+}
+
+fn name(file: &Path) -> String {
+    file.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+/// Counts what agrees and collects what does not.
+#[derive(Default)]
+struct Score {
+    right: u32,
+    wrong: Vec<String>,
+}
+
+impl Score {
+    /// An expectation that is absent or null is not claimed.
+    fn compare(&mut self, what: &str, expected: &Value, found: &Value) {
+        if expected.is_null() {
+            return;
+        }
+        if expected == found {
+            self.right += 1;
+        } else {
+            self.wrong.push(format!("{what}: expected {expected}, found {found}"));
+        }
+    }
+
+    fn compare_model(&mut self, expected: &Value, found: &Value, vendor: &Value) {
+        let normal = |value: &Value| {
+            let text = value.as_str().unwrap_or_default().to_lowercase();
+            let vendor = vendor.as_str().unwrap_or_default().to_lowercase();
+            let text = text.strip_prefix(&vendor).unwrap_or(&text).trim().to_owned();
+            text.strip_suffix(" series").unwrap_or(&text).to_owned()
+        };
+        if !expected.is_null() {
+            self.compare("model", &normal(expected).into(), &normal(found).into());
+        }
+    }
+
+    fn compare_rows(&mut self, what: &str, expected: &Value, found: &Value) {
+        let Some(expected) = expected.as_array() else { return };
+        let found = found.as_array().unwrap();
+        for row in expected {
+            let index = &row["index"];
+            let Some(mine) = found.iter().find(|mine| mine["index"] == *index) else {
+                self.wrong.push(format!("{what} {index} is missing"));
+                continue;
+            };
+            for (key, value) in row.as_object().unwrap() {
+                if key == "percent" && value.is_null() {
+                    // Here null is a claim: there is no percentage.
+                    let is_null = mine[key].is_null();
+                    self.compare(&format!("{what} {index} percent is null"), &true.into(), &is_null.into());
+                } else {
+                    self.compare(&format!("{what} {index} {key}"), value, &mine[key]);
+                }
+            }
+        }
+        self.compare(&format!("number of {what}"), &expected.len().into(), &found.len().into());
+    }
+}
+
+fn compare_identity(score: &mut Score, expected: &Value, found: &Value) {
+    for key in ["is_printer", "vendor", "serial", "firmware"] {
+        score.compare(key, &expected[key], &found[key]);
+    }
+    score.compare_model(&expected["model"], &found["model"], &expected["vendor"]);
+}
+
+#[test]
+fn every_recorded_printer_is_read_right() {
+    let Some(corpus) = corpus() else { return };
+    let mut failures = Vec::new();
+    for file in recordings(&corpus.join("printers")) {
+        let expected: Value = serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap();
+        let found = serde_json::to_value(replay(&file)).unwrap();
+        let mut score = Score::default();
+        compare_identity(&mut score, &expected, &found);
+        score.compare_rows("supply", &expected["supplies"], &found["supplies"]);
+        score.compare_rows("tray", &expected["input_trays"], &found["input_trays"]);
+        for (meter, value) in expected["meters"].as_object().into_iter().flatten() {
+            let mine = found["meters"].as_array().unwrap().iter().find(|mine| mine["name"] == meter.as_str());
+            score.compare(meter, value, mine.map_or(&Value::Null, |mine| &mine["value"]));
+        }
+        if let Some(count) = expected["marker_life_count"].get("1.1") {
+            let total = found["meters"].as_array().unwrap().iter().find(|meter| meter["name"] == "total");
+            score.compare("total", count, total.map_or(&Value::Null, |meter| &meter["value"]));
+        }
+        if expected["hr_printer_status"] == 3 {
+            score.compare("status", &"idle".into(), &found["status"]["printer"]);
+        }
+        let all = score.right as usize + score.wrong.len();
+        println!("{:<28} {:>3}/{all}", name(&file), score.right);
+        failures.extend(score.wrong.iter().map(|wrong| format!("{}: {wrong}", name(&file))));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_recorded_identity_is_known() {
+    let Some(corpus) = corpus() else { return };
+    let all: Value = serde_json::from_slice(&std::fs::read(corpus.join("identify/expected.json")).unwrap()).unwrap();
+    let mut failures = Vec::new();
+    for file in recordings(&corpus.join("identify")) {
+        let found = serde_json::to_value(replay(&file)).unwrap();
+        let mut score = Score::default();
+        compare_identity(&mut score, &all[name(&file)], &found);
+        println!("{:<28} {:>3}/{}", name(&file), score.right, score.right as usize + score.wrong.len());
+        failures.extend(score.wrong.iter().map(|wrong| format!("{}: {wrong}", name(&file))));
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn nothing_else_is_taken_for_a_printer() {
+    let Some(corpus) = corpus() else { return };
+    for file in recordings(&corpus.join("negatives")) {
+        let reading = replay(&file);
+        println!("{:<38} is_printer: {}", name(&file), reading.is_printer);
+        assert!(!reading.is_printer, "{} is taken for a printer", file.display());
+        assert!(reading.meters.is_empty() && reading.supplies.is_empty());
+    }
+}
