@@ -11,6 +11,8 @@ pub mod discovery;
 pub mod enroll;
 pub mod printer;
 pub mod proto;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod snmp;
 pub mod store;
 pub mod sys;

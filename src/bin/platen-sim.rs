@@ -1,2 +1,152 @@
-//! placeholder
-fn main() {}
+//! `platen-sim`: simulated printers on this machine's loopback addresses.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use platen::sim::{
+    Fault, SimConfig, SimUser, Simulated, demo_fleet, generated_fleet, recordings_in, start, usual_users,
+};
+
+/// Simulated printers on loopback addresses, for SNMP v1, v2c and v3.
+#[derive(Debug, Parser)]
+#[command(
+    name = "platen-sim",
+    version,
+    after_help = "Examples:
+  platen-sim --demo                                  the demo's printers, living
+  platen-sim --corpus recordings/                    every recording of a folder
+  platen-sim --fleet 500 --port 1161                 five hundred printers
+  platen-sim --demo --fault 127.77.0.3=slow:800      one of them slow"
+)]
+struct Cli {
+    /// The printers of the demo.
+    #[arg(long, group = "what")]
+    demo: bool,
+    /// So many generated printers.
+    #[arg(long, value_name = "N", group = "what")]
+    fleet: Option<usize>,
+    /// Every recording (.snmprec) of a folder.
+    #[arg(long, value_name = "DIR", group = "what")]
+    corpus: Option<PathBuf>,
+    /// Address of the first printer; the others follow.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.77.0.1")]
+    base: Ipv4Addr,
+    /// UDP port; 0 takes a free one.
+    #[arg(long, default_value_t = 1161)]
+    port: u16,
+    /// Read community.
+    #[arg(long, default_value = "public")]
+    community: String,
+    /// An SNMPv3 user: NAME, NAME,AUTH,PASSWORD or NAME,AUTH,PASSWORD,AES-128,PASSWORD. May be repeated.
+    #[arg(long, value_name = "USER")]
+    user: Vec<String>,
+    /// ADDRESS=silent|slow:MS|lossy:PERMILLE|garbage|looping|endless. May be repeated.
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<String>,
+    /// Seed of everything that is random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many times faster than life; 0 stands still.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    platen::cli::log_to_stderr(0, false);
+    match config_of(cli).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((message, code)) => {
+            let _nobody_reads = writeln!(std::io::stderr(), "platen-sim: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// A message, and 1 for what did not work or 2 for what was asked wrongly.
+type Failure = (String, u8);
+
+fn config_of(cli: Cli) -> Result<SimConfig, Failure> {
+    let usage = |message: String| (message, 2);
+    let printers: Vec<Simulated> = if let Some(folder) = &cli.corpus {
+        recordings_in(folder).map_err(|e| (e.to_string(), 1))?
+    } else if let Some(count) = cli.fleet {
+        generated_fleet(count, cli.seed)
+    } else if cli.demo {
+        demo_fleet()
+    } else {
+        return Err(usage("say what to simulate: --demo, --fleet N or --corpus DIR".to_owned()));
+    };
+    let mut users = usual_users();
+    for text in &cli.user {
+        users.push(parse_user(text).map_err(usage)?);
+    }
+    let mut faults = Vec::new();
+    for text in &cli.fault {
+        let (address, fault) = text
+            .split_once('=')
+            .ok_or_else(|| usage(format!("\"{text}\" is not ADDRESS=FAULT, for example 127.77.0.3=silent")))?;
+        let address = address.parse().map_err(|_| usage(format!("\"{address}\" is not an IPv4 address")))?;
+        faults.push((address, fault.parse::<Fault>().map_err(|e| usage(e.to_string()))?));
+    }
+    Ok(SimConfig {
+        first_address: cli.base,
+        port: cli.port,
+        community: cli.community,
+        users,
+        printers,
+        faults,
+        seed: cli.seed,
+        speed: cli.speed,
+    })
+}
+
+fn parse_user(text: &str) -> Result<SimUser, String> {
+    let malformed = || format!("\"{text}\" is not NAME[,AUTH,PASSWORD[,AES-128,PASSWORD]]");
+    let parts: Vec<&str> = text.split(',').collect();
+    let (name, auth, privacy) = match parts.as_slice() {
+        [name] => (name, None, None),
+        [name, auth, password] => (name, Some((*auth, *password)), None),
+        [name, auth, password, privacy, privacy_password] => {
+            (name, Some((*auth, *password)), Some((*privacy, *privacy_password)))
+        }
+        _ => return Err(malformed()),
+    };
+    let auth = auth.map(|(a, p)| a.parse().map(|a| (a, p.to_owned()))).transpose();
+    let privacy = privacy.map(|(a, p)| a.parse().map(|a| (a, p.to_owned()))).transpose();
+    Ok(SimUser {
+        name: (*name).to_owned(),
+        auth: auth.map_err(|e: platen::snmp::CredentialsError| e.to_string())?,
+        privacy: privacy.map_err(|e: platen::snmp::CredentialsError| e.to_string())?,
+    })
+}
+
+fn run(config: SimConfig) -> Result<(), Failure> {
+    let failed = |e: &dyn std::fmt::Display| (e.to_string(), 1);
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(&e))?;
+    runtime.block_on(async {
+        let sim = start(config).map_err(|e| failed(&e))?;
+        let mut text = String::new();
+        for printer in sim.printers() {
+            let serial = printer.serial.as_deref().unwrap_or("");
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{:<15} {:<36} {serial}", printer.address, printer.name);
+        }
+        if let Some(first) = sim.printers().first() {
+            let (address, port) = (first.address, sim.port());
+            let _ = write!(
+                text,
+                "{} printers on UDP port {port}. Ask one:\n  snmpwalk -v2c -c public {address}:{port} 1.3.6.1.2.1.43\n  platen read {address}:{port}\nEnd with Ctrl-C.",
+                sim.printers().len()
+            );
+        }
+        let _nobody_reads = writeln!(std::io::stdout(), "{text}");
+        tokio::signal::ctrl_c().await.map_err(|e| failed(&e))?;
+        sim.shutdown().await;
+        Ok(())
+    })
+}
