@@ -7,6 +7,8 @@
 
 pub mod agent;
 pub mod cli;
+#[cfg(feature = "cloud")]
+pub mod cloud;
 pub mod discovery;
 pub mod enroll;
 pub mod printer;

@@ -1,2 +1,121 @@
-//! placeholder
-fn main() {}
+//! `platen-cloud`: the reference cloud.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use platen::cloud::{self, CloudConfig};
+
+/// The reference cloud of platen boxes.
+#[derive(Debug, Parser)]
+#[command(name = "platen-cloud", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve boxes and the portal until stopped.
+    Run {
+        /// Data folder: database and certificate authority.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Where boxes connect: gRPC and MQTT over WebSocket.
+        #[arg(long, default_value = "127.0.0.1:8443")]
+        listen: SocketAddr,
+        /// Where people look; this machine only.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        portal: SocketAddr,
+        /// A name or address by which boxes call this cloud. May be repeated.
+        #[arg(long = "name", value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+        names: Vec<String>,
+        /// Time between polls that boxes are told, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(5..=3600))]
+        poll_interval: u32,
+    },
+    /// Sign a box's request (`platen enroll request`) and take the box in.
+    IssueBox {
+        /// Data folder of the cloud.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// What people call the box.
+        #[arg(long)]
+        name: String,
+        /// Where the box's certificate, its id and the root are written.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// The request (PEM).
+        request: PathBuf,
+    },
+}
+
+type Failure = (String, u8);
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    platen::cli::log_to_stderr(0, matches!(cli.command, Command::Run { .. }));
+    let outcome = tokio::runtime::Runtime::new().map_err(|e| (e.to_string(), 1)).and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.command {
+                Command::Run { data, listen, portal, names, poll_interval } => {
+                    let config = CloudConfig {
+                        data_dir: data,
+                        device_addr: listen,
+                        portal_addr: portal,
+                        server_names: names,
+                        poll_interval_s: poll_interval,
+                    };
+                    run(config).await
+                }
+                Command::IssueBox { data, name, out, request } => issue(&data, &name, &out, &request).await,
+            }
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((message, code)) => {
+            let _nobody_reads = writeln!(std::io::stderr(), "platen-cloud: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn say(text: &str) {
+    let _nobody_reads = writeln!(std::io::stdout(), "{text}");
+}
+
+async fn run(config: CloudConfig) -> Result<(), Failure> {
+    let mut cloud = cloud::start(config).await.map_err(|e| (e.to_string(), 1))?;
+    say(&format!("Boxes connect to {} · portal: http://{}/", cloud.device_addr(), cloud.portal_addr()));
+    let mut terminated =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| (e.to_string(), 1))?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+        () = cloud.finished() => return Err(("a part of the cloud ended; the log says why".to_owned(), 1)),
+    }
+    cloud.shutdown().await;
+    Ok(())
+}
+
+async fn issue(data: &Path, name: &str, out: &Path, request: &Path) -> Result<(), Failure> {
+    let file = |path: &Path, e: std::io::Error| (format!("{}: {e}", path.display()), 1);
+    let request_pem = std::fs::read_to_string(request).map_err(|e| file(request, e))?;
+    let issued = cloud::issue_box(data, &request_pem, name).await.map_err(|e| (e.to_string(), 1))?;
+    std::fs::create_dir_all(out).map_err(|e| file(out, e))?;
+    for (name, text) in
+        [("box.crt", &issued.certificate_pem), ("roots.crt", &issued.root_pem), ("box.id", &issued.box_id)]
+    {
+        let path = out.join(name);
+        std::fs::write(&path, text).map_err(|e| file(&path, e))?;
+    }
+    say(&format!(
+        "{name} is {id}. On the box:\n  platen enroll install --box-id {id} --certificate {out}/box.crt --roots {out}/roots.crt",
+        id = issued.box_id,
+        out = out.display()
+    ));
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! The certificate authority: one root, made at the first start; certificates for this cloud and for its boxes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+
+use super::CloudError;
+use crate::store::{read_bounded, write_atomically};
+use crate::sys::random_hex;
+
+/// Largest file of the authority, in bytes.
+const FILE_MAX_BYTES: u64 = 64 * 1024;
+/// Life of a box's certificate.
+const BOX_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// Life of this cloud's own certificate; a new one is made at each start.
+const SERVER_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// Life of the root.
+const ROOT_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
+/// Certificates begin a little in the past: boxes' clocks are not ours.
+const LEEWAY: Duration = Duration::from_secs(3_600);
+
+/// The authority of one data folder.
+#[derive(Debug)]
+pub(super) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    root_pem: String,
+}
+
+/// A box that was taken in.
+#[derive(Debug, Clone)]
+pub struct IssuedBox {
+    /// Its id.
+    pub box_id: String,
+    /// Its certificate (PEM).
+    pub certificate_pem: String,
+    /// This cloud's root (PEM).
+    pub root_pem: String,
+    /// SHA-256 of the certificate (DER), hexadecimal.
+    pub(super) fingerprint: String,
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> CloudError {
+    CloudError::Authority(format!("{what}: {error}"))
+}
+
+/// SHA-256, hexadecimal.
+pub(super) fn fingerprint(der: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, der);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn set_life(parameters: &mut CertificateParams, life: Duration) {
+    let now = SystemTime::now();
+    parameters.not_before = (now - LEEWAY).into();
+    parameters.not_after = (now + life).into();
+}
+
+impl Authority {
+    /// Opens the authority of a data folder; makes one where there is none.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, CloudError> {
+        let folder = data_dir.join("authority");
+        let (key_file, certificate_file) = (folder.join("root.key"), folder.join("root.crt"));
+        let file_error = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| CloudError::File { path, source }
+        };
+        make_private(&folder).map_err(file_error(&folder))?;
+        if !key_file.exists() {
+            let (key_pem, certificate_pem) = make_root()?;
+            write_atomically(&certificate_file, certificate_pem.as_bytes()).map_err(file_error(&certificate_file))?;
+            // Last: its presence says that the certificate is there.
+            write_atomically(&key_file, key_pem.as_bytes()).map_err(file_error(&key_file))?;
+        }
+        let text = |path: &PathBuf| {
+            let bytes = read_bounded(path, FILE_MAX_BYTES).map_err(file_error(path))?;
+            String::from_utf8(bytes).map_err(|e| failed("its files", e))
+        };
+        let root_pem = text(&certificate_file)?;
+        let key = KeyPair::from_pem(&text(&key_file)?).map_err(|e| failed("root key", e))?;
+        let issuer = Issuer::from_ca_cert_pem(&root_pem, key).map_err(|e| failed("root certificate", e))?;
+        Ok(Self { issuer, root_pem })
+    }
+
+    /// Signs a box's request. What the request says about itself is not taken over: the id is ours.
+    pub(super) fn sign(&self, request_pem: &str) -> Result<IssuedBox, CloudError> {
+        let mut request = CertificateSigningRequestParams::from_pem(request_pem)
+            .map_err(|e| failed("the box's request cannot be read", e))?;
+        let box_id = format!("box-{}", random_hex(8));
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, box_id.clone());
+        parameters.is_ca = IsCa::ExplicitNoCa;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        set_life(&mut parameters, BOX_LIFE);
+        request.params = parameters;
+        let certificate = request.signed_by(&self.issuer).map_err(|e| failed("signing", e))?;
+        Ok(IssuedBox {
+            box_id,
+            fingerprint: fingerprint(certificate.der()),
+            certificate_pem: certificate.pem(),
+            root_pem: self.root_pem.clone(),
+        })
+    }
+
+    /// TLS for the device port: our certificate, and certificates of our boxes only.
+    pub(super) fn server_config(&self, names: &[String]) -> Result<Arc<rustls::ServerConfig>, CloudError> {
+        let key = KeyPair::generate().map_err(|e| failed("server key", e))?;
+        let mut parameters = CertificateParams::new(names.to_vec()).map_err(|e| failed("server names", e))?;
+        parameters.distinguished_name.push(DnType::CommonName, "platen cloud");
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        set_life(&mut parameters, SERVER_LIFE);
+        let certificate = parameters.signed_by(&key, &self.issuer).map_err(|e| failed("server certificate", e))?;
+        let root = CertificateDer::from_pem_slice(self.root_pem.as_bytes()).map_err(|e| failed("root", e))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(root).map_err(|e| failed("root", e))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|e| failed("client verifier", e))?;
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).map_err(|e| failed("key", e))?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|e| failed("TLS versions", e))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .map_err(|e| failed("server certificate", e))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn make_root() -> Result<(String, String), CloudError> {
+    let key = KeyPair::generate().map_err(|e| failed("root key", e))?;
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, format!("platen cloud root {}", random_hex(4)));
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    set_life(&mut parameters, ROOT_LIFE);
+    let certificate = parameters.self_signed(&key).map_err(|e| failed("root certificate", e))?;
+    Ok((key.serialize_pem(), certificate.pem()))
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}

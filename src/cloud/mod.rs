@@ -1,0 +1,247 @@
+//! The reference cloud: what a box talks to, small enough to read, real enough to run.
+//!
+//! What this room is for: the certificate authority of its boxes, the gRPC service of `proto/platen/v1`, an MQTT broker
+//! for wake-ups, a database, and a portal page of the fleet.
+//! What it promises: a reading that was acknowledged is committed; one that came twice is stored once; a box is known by
+//! its certificate and by nothing that it says. The portal has no log-in yet, so it serves this machine only.
+//! Who may call it: platen-cloud, platen-demo, tests. Never in the firmware.
+
+mod authority;
+mod broker;
+mod db;
+mod device_port;
+mod portal;
+mod service;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use authority::Authority;
+pub use authority::IssuedBox;
+use broker::Broker;
+use db::Database;
+pub use db::Summary;
+
+use crate::sys::random_hex;
+
+/// A task that was not fetched after so long is not done any more.
+const TASK_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// How the cloud runs.
+#[derive(Debug, Clone)]
+pub struct CloudConfig {
+    /// Database and certificate authority.
+    pub data_dir: PathBuf,
+    /// Where boxes connect: gRPC and MQTT over WebSocket, one port.
+    pub device_addr: SocketAddr,
+    /// Where people look; a loopback address.
+    pub portal_addr: SocketAddr,
+    /// Names and addresses by which boxes call this cloud.
+    pub server_names: Vec<String>,
+    /// What boxes are told about the time between polls, in seconds.
+    pub poll_interval_s: u32,
+}
+
+/// Why the cloud does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudError {
+    /// A port cannot be had.
+    #[error(
+        "{what} cannot listen on {address} ({source}): is another cloud running there? Choose another with --{option}"
+    )]
+    Port {
+        /// What wanted it.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// The option that changes it.
+        option: &'static str,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// A portal for everybody.
+    #[error("the portal has no log-in yet, so it serves this machine only: {0} is not a loopback address")]
+    PortalNotLoopback(SocketAddr),
+    /// Certificate authority.
+    #[error("the certificate authority: {0}")]
+    Authority(String),
+    /// Database.
+    #[error("the database {path}: {source}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// The database's words.
+        source: sqlx::Error,
+    },
+    /// A query.
+    #[error("the database: {0}")]
+    Query(#[from] sqlx::Error),
+    /// Files.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+}
+
+/// What the parts share.
+#[derive(Debug, Clone)]
+struct Shared {
+    database: Database,
+    broker: Broker,
+    poll_interval_s: u32,
+}
+
+impl Shared {
+    /// Makes a task for a box and wakes it. Returns the task's id.
+    async fn scan_now(&self, box_id: &str) -> Result<String, sqlx::Error> {
+        let id = random_hex(16);
+        self.database.add_task(&id, box_id, "scan_now", TASK_LIFE).await?;
+        self.broker.wake(box_id);
+        Ok(id)
+    }
+}
+
+/// A cloud that runs.
+#[derive(Debug)]
+pub struct RunningCloud {
+    device_addr: SocketAddr,
+    portal_addr: SocketAddr,
+    authority: Arc<Authority>,
+    shared: Shared,
+    stop: CancellationToken,
+    parts: JoinSet<()>,
+}
+
+impl RunningCloud {
+    /// Where boxes connect.
+    #[must_use]
+    pub fn device_addr(&self) -> SocketAddr {
+        self.device_addr
+    }
+
+    /// Where people look.
+    #[must_use]
+    pub fn portal_addr(&self) -> SocketAddr {
+        self.portal_addr
+    }
+
+    /// Signs a box's request and takes the box in.
+    ///
+    /// # Errors
+    /// When the request cannot be read, or the box cannot be written down.
+    pub async fn issue_box(&self, request_pem: &str, name: &str) -> Result<IssuedBox, CloudError> {
+        issue(&self.authority, &self.shared.database, request_pem, name).await
+    }
+
+    /// How much there is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn summary(&self) -> Result<Summary, CloudError> {
+        Ok(self.shared.database.summary().await?)
+    }
+
+    /// Asks a box to search and read now; returns the task's id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn scan_now(&self, box_id: &str) -> Result<String, CloudError> {
+        Ok(self.shared.scan_now(box_id).await?)
+    }
+
+    /// Takes a box's right to connect away.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revoke(&self, box_id: &str) -> Result<(), CloudError> {
+        self.shared.broker.drop_session(box_id);
+        Ok(self.shared.database.revoke(box_id).await?)
+    }
+
+    /// State and message of a task: the contract's `TaskState` as a number, 0 while it was not fetched.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn task(&self, id: &str) -> Result<Option<(i64, String)>, CloudError> {
+        Ok(self.shared.database.task(id).await?)
+    }
+
+    /// Ends the cloud. What was acknowledged is in the database.
+    pub async fn shutdown(mut self) {
+        self.stop.cancel();
+        while self.parts.join_next().await.is_some() {}
+        self.shared.database.close().await;
+    }
+
+    /// Lasts until a part ends, which only happens when something is wrong.
+    pub async fn finished(&mut self) {
+        self.parts.join_next().await;
+    }
+}
+
+async fn issue(
+    authority: &Authority,
+    database: &Database,
+    request_pem: &str,
+    name: &str,
+) -> Result<IssuedBox, CloudError> {
+    let issued = authority.sign(request_pem)?;
+    database.add_box(&issued.box_id, name, &issued.fingerprint).await?;
+    Ok(issued)
+}
+
+/// Signs a box's request with the cloud of a data folder that need not run.
+///
+/// # Errors
+/// As [`RunningCloud::issue_box`].
+pub async fn issue_box(data_dir: &std::path::Path, request_pem: &str, name: &str) -> Result<IssuedBox, CloudError> {
+    let authority = Authority::open(data_dir)?;
+    let database = Database::open(data_dir).await?;
+    let issued = issue(&authority, &database, request_pem, name).await;
+    database.close().await;
+    issued
+}
+
+/// Starts the cloud. To be called within a tokio runtime.
+///
+/// # Errors
+/// When ports, folder, database or certificates cannot be used.
+pub async fn start(config: CloudConfig) -> Result<RunningCloud, CloudError> {
+    if !config.portal_addr.ip().is_loopback() {
+        return Err(CloudError::PortalNotLoopback(config.portal_addr));
+    }
+    let authority = Arc::new(Authority::open(&config.data_dir)?);
+    let tls = authority.server_config(&config.server_names)?;
+    let database = Database::open(&config.data_dir).await?;
+    let broker = Broker::default();
+    let shared = Shared { database, broker, poll_interval_s: config.poll_interval_s };
+
+    let listen = async |what, address: SocketAddr, option| {
+        TcpListener::bind(address).await.map_err(|source| CloudError::Port { what, address, option, source })
+    };
+    let devices = listen("the device port", config.device_addr, "listen").await?;
+    let people = listen("the portal", config.portal_addr, "portal").await?;
+    let local = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
+    let (device_addr, portal_addr) = (local(&devices, config.device_addr), local(&people, config.portal_addr));
+
+    let stop = CancellationToken::new();
+    let mut parts = JoinSet::new();
+    parts.spawn(device_port::serve(devices, tls, shared.clone(), stop.clone()));
+    parts.spawn(portal::serve(people, shared.clone(), stop.clone()));
+    Ok(RunningCloud { device_addr, portal_addr, authority, shared, stop, parts })
+}
+
+/// Milliseconds since 1970, by this machine's clock.
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,213 @@
+//! The portal: pages of the fleet for people, the same as JSON for programs. It serves this machine only: a request whose
+//! Host is another name is refused (a web page elsewhere could have its name point here), and so is a change without the
+//! token that only our own pages know.
+
+mod json;
+mod pages;
+
+use axum::Router;
+use axum::extract::{Form, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, now_ms};
+use crate::discovery::Ranges;
+use crate::sys::random_hex;
+
+/// Longest list of ranges that is taken from a form, in bytes.
+const RANGES_MAX_BYTES: usize = 8 * 1024;
+/// What pages may load: themselves. Their one script and style are allowed by a nonce.
+const NONCE_PLACE: &str = "NONCE";
+
+#[derive(Debug, Clone)]
+struct Portal {
+    shared: Shared,
+    /// Proves that a change comes from one of our pages.
+    token: String,
+}
+
+/// Serves people until `stop`.
+pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: CancellationToken) {
+    let portal = Portal { shared, token: random_hex(16) };
+    let routes = Router::new()
+        .route("/", get(fleet))
+        .route("/fragment", get(fragment))
+        .route("/printers/{id}", get(printer))
+        .route("/printers/{id}/fragment", get(printer_fragment))
+        .route("/boxes/{id}/scan", post(scan))
+        .route("/boxes/{id}/ranges", post(ranges))
+        .route("/api/v1/fleet", get(json::fleet))
+        .route("/api/v1/printers/{id}", get(json::printer))
+        .route("/healthz", get(async || "ok\n"))
+        .layer(from_fn(guard))
+        .with_state(portal);
+    let server = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the portal ended");
+    }
+}
+
+/// Refuses other names for this machine, and tells browsers what pages may do.
+async fn guard(request: Request, next: Next) -> Response {
+    if !is_local(request.headers()) {
+        return (StatusCode::MISDIRECTED_REQUEST, "This portal is only reached as localhost.\n").into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// What went wrong, for a person; the cause is in the log.
+struct Failure(sqlx::Error);
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        tracing::error!(error = %self.0, "the database failed");
+        (StatusCode::INTERNAL_SERVER_ERROR, "The database failed; the log says why.\n").into_response()
+    }
+}
+
+/// A whole page, with the nonce that lets its own script and style in.
+fn page(markup: maud::Markup) -> Response {
+    let nonce = random_hex(16);
+    let body = markup.into_string().replace(NONCE_PLACE, &nonce);
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    let mut response = Html(body).into_response();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+async fn fleet_view(portal: &Portal) -> Result<maud::Markup, Failure> {
+    let boxes = portal.shared.database.boxes().await?;
+    let devices = portal.shared.database.devices().await?;
+    let listening: Vec<bool> = boxes.iter().map(|b| portal.shared.broker.is_listening(&b.id)).collect();
+    Ok(pages::fleet(&boxes, &listening, &devices, portal.shared.poll_interval_s, &portal.token, now_ms()))
+}
+
+async fn fleet(State(portal): State<Portal>) -> Result<Response, Failure> {
+    Ok(page(pages::whole("Fleet", "/fragment", fleet_view(&portal).await?)))
+}
+
+async fn fragment(State(portal): State<Portal>) -> Result<Response, Failure> {
+    Ok(Html(fleet_view(&portal).await?.into_string()).into_response())
+}
+
+async fn printer_view(portal: &Portal, id: i64) -> Result<Option<maud::Markup>, Failure> {
+    let Some(device) = portal.shared.database.device(id).await? else { return Ok(None) };
+    let history = portal.shared.database.history(id, "total").await?;
+    Ok(Some(pages::printer(&device, &history, now_ms())))
+}
+
+fn no_such_printer() -> Response {
+    (StatusCode::NOT_FOUND, "There is no such printer.\n").into_response()
+}
+
+async fn printer(State(portal): State<Portal>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    Ok(match printer_view(&portal, id).await? {
+        Some(view) => page(pages::whole("Printer", &format!("/printers/{id}/fragment"), view)),
+        None => no_such_printer(),
+    })
+}
+
+async fn printer_fragment(State(portal): State<Portal>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    Ok(match printer_view(&portal, id).await? {
+        Some(view) => Html(view.into_string()).into_response(),
+        None => no_such_printer(),
+    })
+}
+
+#[derive(Deserialize)]
+struct ScanForm {
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct RangesForm {
+    token: String,
+    ranges: String,
+}
+
+impl Portal {
+    fn check(&self, token: &str) -> Option<Response> {
+        let is_ours = ring_equal(token.as_bytes(), self.token.as_bytes());
+        let refusal = "This form is not from this portal's page, or the portal was restarted: reload the page.\n";
+        (!is_ours).then(|| (StatusCode::FORBIDDEN, refusal).into_response())
+    }
+
+    async fn knows(&self, box_id: &str) -> Result<bool, Failure> {
+        Ok(self.shared.database.is_welcome(box_id).await?)
+    }
+}
+
+/// Compares without telling by its time where the difference is.
+fn ring_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+async fn scan(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if !portal.knows(&id).await? {
+        return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
+    }
+    portal.shared.scan_now(&id).await?;
+    Ok(Redirect::to("/").into_response())
+}
+
+async fn ranges(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<RangesForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if form.ranges.len() > RANGES_MAX_BYTES || !portal.knows(&id).await? {
+        return Ok((StatusCode::BAD_REQUEST, "There is no such box, or the list is too long.\n").into_response());
+    }
+    let items: Vec<&str> = form.ranges.split(['\n', ',', ' ']).map(str::trim).filter(|item| !item.is_empty()).collect();
+    if let Err(error) = Ranges::parse(&items) {
+        return Ok((StatusCode::BAD_REQUEST, format!("{error}\n")).into_response());
+    }
+    portal.shared.database.set_ranges(&id, &items.join("\n")).await?;
+    portal.shared.broker.wake(&id);
+    Ok(Redirect::to("/").into_response())
+}
