@@ -150,6 +150,15 @@ impl RunningCloud {
         Ok(self.shared.database.summary().await?)
     }
 
+    /// Serial numbers of all devices that were read.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn serials(&self) -> Result<Vec<String>, CloudError> {
+        let devices = self.shared.database.devices().await?;
+        Ok(devices.into_iter().filter_map(|device| device.reading.serial).collect())
+    }
+
     /// Asks a box to search and read now; returns the task's id.
     ///
     /// # Errors
