@@ -158,3 +158,26 @@ fn nothing_else_is_taken_for_a_printer() {
         assert!(reading.meters.is_empty() && reading.supplies.is_empty());
     }
 }
+
+/// The project's own recordings, written by hand, are read where nothing else is there.
+#[test]
+fn the_hand_written_recordings_are_read_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let label = replay(&folder.join("acme-label.snmprec"));
+    assert!(label.is_printer);
+    assert_eq!(label.model.as_deref(), Some("ACME Label 300"));
+    assert_eq!(label.serial.as_deref(), Some("ACM-0012345"));
+    assert_eq!(label.status.printer.as_deref(), Some("printing"));
+    assert_eq!(label.status.errors, ["low_paper", "input_tray_empty"]);
+    let total = &label.meters[0];
+    assert_eq!((total.name.as_str(), total.value, total.unit.as_str()), ("total", 91_234, "meters"));
+    assert_eq!((label.supplies[0].percent, label.supplies[0].state.as_str()), (None, "some"));
+
+    let mfp = replay(&folder.join("unnamed-mfp.snmprec"));
+    assert!(mfp.is_printer && mfp.serial.is_none() && mfp.meters.is_empty());
+    assert_eq!(mfp.device_key(), "mac:02:aa:bb:cc:00:01:1.3.6.1.4.1.99998.7");
+    assert_eq!(mfp.flags, ["WEAK_ID", "NO_METERS"]);
+    assert_eq!(mfp.supplies[0].colour.as_deref(), Some("black"));
+    let states: Vec<_> = mfp.supplies.iter().map(|supply| (supply.percent, supply.state.as_str())).collect();
+    assert_eq!(states, [(None, "unknown"), (None, "some")]);
+}

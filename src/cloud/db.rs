@@ -320,7 +320,7 @@ impl Database {
 
     pub(super) async fn devices(&self) -> Result<Vec<DeviceRow>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT devices.id, boxes.name, first_seen_ms, taken_ms, latest FROM devices JOIN boxes ON boxes.id = box_id ORDER BY devices.id LIMIT 2000",
+            "SELECT devices.id, boxes.name, first_seen_ms, taken_ms, latest FROM devices JOIN boxes ON boxes.id = box_id ORDER BY device_key LIMIT 2000",
         )
         .fetch_all(&self.pool)
         .await?;

@@ -53,10 +53,10 @@ pub(super) fn fleet(
         devices.iter().flat_map(|device| &device.reading.supplies).filter(|supply| is_running_out(supply)).count();
     html! {
         section.counts aria-label="Summary" {
-            (count(boxes.len(), "boxes"))
-            (count(devices.len(), "printers"))
-            (count(alerts, "alerts"))
-            (count(low, "supplies low"))
+            (count(boxes.len(), if boxes.len() == 1 { "box" } else { "boxes" }))
+            (count(devices.len(), if devices.len() == 1 { "printer" } else { "printers" }))
+            (count(alerts, if alerts == 1 { "alert" } else { "alerts" }))
+            (count(low, if low == 1 { "supply low" } else { "supplies low" }))
         }
         section {
             h2 { "Boxes" }
@@ -106,7 +106,7 @@ fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, no
                 dt { "Last poll" } dd { (age_of(row.last_poll_ms, now_ms)) }
                 dt { "Wake-up" } dd { @if listening { "listening" } @else { "not connected" } }
                 dt { "Printers" } dd { (status.printers_answering) " of " (status.printers_known) " answer" }
-                dt { "Waiting" } dd { (grouped(status.outbox_pending)) " readings on the box" }
+                dt { "Waiting" } dd { (grouped(status.outbox_pending)) " readings at the last poll" }
                 dt { "Firmware" } dd { (or_dash(Some(status.firmware_version.as_str()).filter(|v| !v.is_empty()))) }
                 dt { "Ranges" } dd { (ranges) }
             }

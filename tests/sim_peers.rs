@@ -1,0 +1,260 @@
+//! The simulated printers against net-snmp's tools, so that they are not only right for us; and recordings served by them,
+//! read back over UDP with the same result as from the file.
+
+mod common;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{command, have, text};
+use platen::printer::{ReadOptions, read};
+use platen::sim::{Fault, RunningSim, SimConfig, Simulated, demo_fleet, recordings_in, start, usual_users};
+use platen::snmp::{
+    Client, ClientConfig, Credentials, ObjectSource, Recording, SnmpError, Timing, WalkEnd, WalkLimits,
+};
+
+const OBJECTS: &[u8] = b"1.3.6.1.2.1.1.1.0|4|Test Printer 9\n1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.367.1.1\n\
+1.3.6.1.2.1.1.3.0|67|4242\n1.3.6.1.2.1.43.10.2.1.4.1.1|65|3000000000\n1.3.6.1.2.1.43.11.1.1.9.1.1|2|-3\n\
+1.3.6.1.2.1.43.11.1.1.9.1.2|2|-128\n1.3.6.1.2.1.43.11.1.1.9.1.3|2|128\n1.3.6.1.2.1.99.1|70|18446744073709551615\n\
+1.3.6.1.2.1.99.2|64|10.1.2.3\n1.3.6.1.2.1.99.3|66|4294967295\n";
+
+fn simulate(base: Ipv4Addr, printers: Vec<Simulated>, faults: Vec<(Ipv4Addr, Fault)>) -> RunningSim {
+    start(SimConfig { first_address: base, users: usual_users(), printers, faults, speed: 0.0, ..SimConfig::default() })
+        .unwrap()
+}
+
+fn test_printer() -> Simulated {
+    Simulated::Recording { name: "test".to_owned(), objects: Recording::parse(OBJECTS).unwrap() }
+}
+
+fn net_snmp(tool: &str, arguments: &[&str]) -> (bool, String) {
+    let output =
+        command(tool).args(["-On", "-Oe", "-Ot", "-r1", "-t2"]).args(arguments).env("MIBS", "").output().unwrap();
+    (output.status.success(), text(&output))
+}
+
+/// Runs the blocking tools while the simulation answers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn net_snmp_reads_every_object_over_every_version() {
+    if !have("snmpwalk") {
+        return;
+    }
+    let sim = simulate(Ipv4Addr::new(127, 81, 0, 1), vec![test_printer()], vec![]);
+    let target = format!("127.81.0.1:{}", sim.port());
+    let levels: Vec<Vec<&'static str>> = vec![
+        vec!["-v1", "-c", "public"],
+        vec!["-v2c", "-c", "public"],
+        vec!["-v3", "-l", "noAuthNoPriv", "-u", "open"],
+        vec!["-v3", "-l", "authNoPriv", "-u", "sha1", "-a", "SHA", "-A", "maplesyrup"],
+        vec![
+            "-v3",
+            "-l",
+            "authPriv",
+            "-u",
+            "sha1aes",
+            "-a",
+            "SHA",
+            "-A",
+            "maplesyrup",
+            "-x",
+            "AES",
+            "-X",
+            "maplesyrup",
+        ],
+        vec![
+            "-v3",
+            "-l",
+            "authPriv",
+            "-u",
+            "sha256aes",
+            "-a",
+            "SHA-256",
+            "-A",
+            "maplesyrup",
+            "-x",
+            "AES",
+            "-X",
+            "maplesyrup",
+        ],
+    ];
+    blocking(move || {
+        for level in levels {
+            let is_v1 = level[0] == "-v1";
+            for tool in ["snmpwalk", "snmpbulkwalk"] {
+                if is_v1 && tool == "snmpbulkwalk" {
+                    continue;
+                }
+                let arguments: Vec<&str> = level.iter().copied().chain([target.as_str(), "1.3.6.1.2.1"]).collect();
+                let (ok, out) = net_snmp(tool, &arguments);
+                assert!(ok, "{tool} {level:?}: {out}");
+                for expected in [
+                    ".1.3.6.1.2.1.1.1.0 = STRING: \"Test Printer 9\"",
+                    ".1.3.6.1.2.1.1.2.0 = OID: .1.3.6.1.4.1.367.1.1",
+                    ".1.3.6.1.2.1.1.3.0 = 4242",
+                    ".1.3.6.1.2.1.43.10.2.1.4.1.1 = Counter32: 3000000000",
+                    ".1.3.6.1.2.1.43.11.1.1.9.1.1 = INTEGER: -3",
+                    ".1.3.6.1.2.1.43.11.1.1.9.1.2 = INTEGER: -128",
+                    ".1.3.6.1.2.1.43.11.1.1.9.1.3 = INTEGER: 128",
+                    ".1.3.6.1.2.1.99.2 = IpAddress: 10.1.2.3",
+                    ".1.3.6.1.2.1.99.3 = Gauge32: 4294967295",
+                ] {
+                    assert!(out.contains(expected), "{tool} {level:?} lacks {expected}:\n{out}");
+                }
+                // v1 has no Counter64.
+                assert_eq!(out.contains("Counter64: 18446744073709551615"), !is_v1, "{tool} {level:?}:\n{out}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn net_snmp_is_told_what_is_wrong() {
+    if !have("snmpget") || !have("snmpset") {
+        return;
+    }
+    let sim = simulate(Ipv4Addr::new(127, 82, 0, 1), vec![test_printer()], vec![]);
+    let target = format!("127.82.0.1:{}", sim.port());
+    blocking(move || {
+        let object = "1.3.6.1.2.1.1.1.0";
+        for (tool, arguments, word) in [
+            ("snmpget", vec!["-v2c", "-c", "wrong", &target, object], "Timeout"),
+            ("snmpget", vec!["-v1", "-c", "public", &target, "1.3.6.1.2.1.77.0"], "noSuchName"),
+            ("snmpget", vec!["-v2c", "-c", "public", &target, "1.3.6.1.2.1.77.0"], "No Such"),
+            ("snmpget", vec!["-v3", "-l", "noAuthNoPriv", "-u", "nobody", &target, object], "Unknown user name"),
+            (
+                "snmpget",
+                vec!["-v3", "-l", "authNoPriv", "-u", "sha1", "-a", "SHA", "-A", "wrong password", &target, object],
+                "Authentication failure",
+            ),
+            ("snmpset", vec!["-v2c", "-c", "public", &target, object, "s", "changed"], "notWritable"),
+        ] {
+            let (_, out) = net_snmp(tool, &arguments);
+            assert!(out.contains(word), "{tool} {arguments:?}: {out}");
+        }
+        assert!(net_snmp("snmpget", &["-v2c", "-c", "public", &target, object]).1.contains("Test Printer 9"));
+    })
+    .await;
+}
+
+fn client() -> Client {
+    Client::open(ClientConfig { packets_per_second: 20_000, ..ClientConfig::default() }).unwrap()
+}
+
+fn timing() -> Timing {
+    Timing { timeout: Duration::from_secs(2), retries: 3 }
+}
+
+fn v2c() -> Credentials {
+    Credentials::V2c { community: "public".into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_reads_the_same_over_the_network_as_from_its_file() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut folders = vec![own];
+    if corpus.is_dir() {
+        folders.extend(["printers", "identify", "negatives"].map(|folder| corpus.join(folder)));
+    } else {
+        eprintln!("SKIPPED: there are no recordings in {}", corpus.display());
+    }
+    for (n, folder) in (0u8..).zip(folders) {
+        let base = Ipv4Addr::new(127, 83, n, 1);
+        let files = recordings_in(&folder).unwrap();
+        let recordings: Vec<Recording> = files
+            .iter()
+            .map(|file| match file {
+                Simulated::Recording { objects, .. } => objects.clone(),
+                Simulated::Living(_) => unreachable!(),
+            })
+            .collect();
+        let sim = simulate(base, files, vec![]);
+        let client = client();
+        for (printer, recording) in sim.printers().iter().zip(&recordings) {
+            let target = (printer.address, sim.port()).into();
+            let replayed = read(recording, &ReadOptions::default()).await.unwrap();
+            for credentials in [v2c(), Credentials::V1 { community: "public".into() }] {
+                let session = client.session(target, credentials, timing());
+                match read(&session, &ReadOptions::default()).await {
+                    Ok(over_the_network) => assert_eq!(over_the_network, replayed, "{}", printer.name),
+                    // An agent without a system group answers nothing to build on; the same file says so too.
+                    Err(error) => panic!("{}: {error}", printer.name),
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_printers_are_read_at_once_over_one_socket_and_each_is_itself() {
+    let sim = simulate(Ipv4Addr::new(127, 84, 0, 1), platen::sim::generated_fleet(200, 5), vec![]);
+    let client = client();
+    let mut reads = tokio::task::JoinSet::new();
+    for printer in sim.printers().to_vec() {
+        let session = client.session((printer.address, sim.port()).into(), v2c(), timing());
+        reads.spawn(async move { (printer, read(&session, &ReadOptions::default()).await) });
+    }
+    let mut count = 0;
+    while let Some(done) = reads.join_next().await {
+        let (printer, reading) = done.unwrap();
+        assert_eq!(reading.unwrap().serial, printer.serial, "{}", printer.address);
+        count += 1;
+    }
+    assert_eq!(count, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_demo_printer_is_read_as_what_it_is() {
+    let sim = simulate(Ipv4Addr::new(127, 85, 0, 1), demo_fleet(), vec![]);
+    let client = client();
+    for printer in sim.printers() {
+        let session = client.session((printer.address, sim.port()).into(), v2c(), timing());
+        let reading = read(&session, &ReadOptions::default()).await.unwrap();
+        assert!(reading.is_printer);
+        assert_eq!(reading.serial, printer.serial);
+        let vendor = reading.vendor.unwrap();
+        assert!(printer.name.starts_with(&vendor), "{} is read as {vendor}", printer.name);
+        let total = reading.meters.iter().find(|meter| meter.name == "total").map(|meter| meter.value);
+        assert_eq!(total, sim.total(printer.address), "{}", printer.name);
+        assert!(!reading.supplies.is_empty() && reading.mac.is_some(), "{}", printer.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn odd_printers_end_as_named_errors_or_cut_walks_and_hold_nobody_up() {
+    let at = |n: u8| Ipv4Addr::new(127, 86, 0, n);
+    let faults = vec![
+        (at(1), Fault::Looping),
+        (at(2), Fault::Endless),
+        (at(3), Fault::Garbage),
+        (at(4), Fault::Lossy(200)),
+        (at(5), Fault::Slow(Duration::from_millis(100))),
+        (at(6), Fault::Silent),
+    ];
+    let sim = simulate(at(1), demo_fleet(), faults);
+    let client = client();
+    let quick = Timing { timeout: Duration::from_millis(300), retries: 5 };
+    let session = |n: u8| client.session((at(n), sim.port()).into(), v2c(), quick);
+    let descriptions = "1.3.6.1.2.1.43.11.1.1.6".parse().unwrap();
+
+    let looping = session(1).walk(&descriptions, WalkLimits::default()).await.unwrap();
+    assert_eq!(looping.end, WalkEnd::NotIncreasing);
+    let limits = WalkLimits { rows: 500, ..WalkLimits::default() };
+    let endless = session(2).walk(&descriptions, limits).await.unwrap();
+    assert_eq!((endless.varbinds.len(), endless.end), (500, WalkEnd::RowLimit));
+    let reading = read(&session(1), &ReadOptions::default()).await.unwrap();
+    assert!(reading.flags.contains(&"INCOMPLETE".to_owned()), "{:?}", reading.flags);
+
+    let garbage = read(&session(3), &ReadOptions::default()).await.unwrap_err();
+    assert!(matches!(garbage, SnmpError::Garbage { .. } | SnmpError::Timeout { .. }), "{garbage}");
+    assert!(read(&session(4), &ReadOptions::default()).await.unwrap().is_printer);
+    assert!(read(&session(5), &ReadOptions::default()).await.unwrap().is_printer);
+    let silent = client.session((at(6), sim.port()).into(), v2c(), Timing { retries: 0, ..quick });
+    assert!(matches!(read(&silent, &ReadOptions::default()).await, Err(SnmpError::Timeout { .. })));
+}
