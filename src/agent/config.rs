@@ -269,7 +269,7 @@ impl UserSection {
             (None, None) => None,
             (Some(algorithm), Some(password)) => {
                 let algorithm: AuthAlgorithm = algorithm.parse().map_err(|e| value_error(key, e))?;
-                Some((algorithm, password.as_str()))
+                Some((algorithm, password.as_str().into()))
             }
             _ => return Err(value_error(key, format!("{}: auth and auth_password go together", self.name))),
         };
@@ -277,10 +277,10 @@ impl UserSection {
             (None, None) => None,
             (Some(algorithm), Some(password)) => {
                 let algorithm: PrivacyAlgorithm = algorithm.parse().map_err(|e| value_error(key, e))?;
-                Some((algorithm, password.as_str()))
+                Some((algorithm, password.as_str().into()))
             }
             _ => return Err(value_error(key, format!("{}: privacy and privacy_password go together", self.name))),
         };
-        UsmUser::new(&self.name, auth, privacy).map_err(|e| value_error(key, e))
+        UsmUser::new(&self.name, auth, privacy, "").map_err(|e| value_error(key, e))
     }
 }

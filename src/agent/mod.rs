@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ConfigError, LanSection, ScheduleSection, SnmpSection, UserSection};
 pub use convert::to_message;
-pub use search::{Found, PROBE_AT_ONCE, SearchOptions, SearchProgress, read_device, search};
+pub use search::{Found, SearchOptions, SearchProgress, read_device, search};
 use status::Status;
 
 use crate::discovery::{Fence, RangeError};
@@ -183,9 +183,11 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
 
-    let client =
-        Client::open(ClientConfig { window: PROBE_AT_ONCE, packets_per_second: config.snmp.packets_per_second })
-            .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
+    let client = Client::open(ClientConfig {
+        packets_per_second: Some(config.snmp.packets_per_second),
+        ..ClientConfig::default()
+    })
+    .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
     let timing = config.snmp.timing();
 
     let wake_link = WakeLink::new(

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use crate::discovery::{AddressSet, Answer, Fence, ProbeError, Prober, SweepOptions, sweep};
 use crate::oid;
 use crate::printer::{self, ReadOptions, Reading};
-use crate::snmp::{Client, Credentials, ObjectSource, SnmpError, Timing, Value};
+use crate::snmp::{Client, Credentials, SnmpError, Timing, Value};
 
 /// Devices that are read at once. The engine's window bounds the packets; this bounds the memory.
 const READ_AT_ONCE: usize = 16;
 /// Addresses that wait for an answer at once: the engine paces the packets, and a silent address waits for seconds.
-pub const PROBE_AT_ONCE: usize = 512;
+const PROBE_AT_ONCE: usize = 512;
 
 /// What a search needs besides the addresses.
 #[derive(Debug, Clone)]

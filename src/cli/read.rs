@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
-use crate::agent::{Found, PROBE_AT_ONCE, SearchOptions, SearchProgress, read_device, search};
+use crate::agent::{Found, SearchOptions, SearchProgress, read_device, search};
 use crate::discovery::{DnsResolver, Fence, Ranges};
 use crate::printer::{self, ReadOptions, Reading};
 use crate::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timing, UsmUser};
@@ -35,14 +35,18 @@ impl SnmpArgs {
 
     fn usm_user(&self, name: &str) -> Result<UsmUser, Failure> {
         let auth = match (&self.auth, &self.auth_password) {
-            (Some(algorithm), Some(password)) => Some((algorithm.parse().map_err(Failure::usage)?, password.as_str())),
+            (Some(algorithm), Some(password)) => {
+                Some((algorithm.parse().map_err(Failure::usage)?, password.as_str().into()))
+            }
             _ => None,
         };
         let privacy = match (&self.privacy, &self.privacy_password) {
-            (Some(algorithm), Some(password)) => Some((algorithm.parse().map_err(Failure::usage)?, password.as_str())),
+            (Some(algorithm), Some(password)) => {
+                Some((algorithm.parse().map_err(Failure::usage)?, password.as_str().into()))
+            }
             _ => None,
         };
-        UsmUser::new(name, auth, privacy).map_err(Failure::usage)
+        UsmUser::new(name, auth, privacy, "").map_err(Failure::usage)
     }
 
     fn timing(&self) -> Timing {
@@ -60,7 +64,7 @@ impl FenceArgs {
 }
 
 fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
-    Client::open(ClientConfig { window: PROBE_AT_ONCE, packets_per_second })
+    Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
         .map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
 }
 

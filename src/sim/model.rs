@@ -159,8 +159,9 @@ pub fn generated_fleet(count: usize, seed: u64) -> Vec<Simulated> {
             printer.mac = format!("02:50:4c:{:02x}:{:02x}:{:02x}", n >> 16 & 0xff, n >> 8 & 0xff, n & 0xff);
             printer.name = format!("Printer {}", n + 1);
             printer.total = random.u64(100..900_000);
-            for object in printer.objects.iter_mut().filter(|object| object.text == model.serial) {
-                object.text = printer.serial.clone();
+            // Some vendors have it in their own objects, some in sysDescr.
+            for text in printer.objects.iter_mut().map(|object| &mut object.text).chain([&mut printer.sys_descr]) {
+                *text = text.replace(&model.serial, &printer.serial);
             }
             Simulated::Living(Box::new(printer))
         })

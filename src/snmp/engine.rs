@@ -1,268 +1,377 @@
-//! The engine: one UDP socket for many devices, and one task that sends, waits, repeats and gives up.
+//! The engine: one task, one UDP socket per address family, and a table of what is on the wire.
 //!
-//! Each device has at most one request under way, all together at most a window's worth; datagrams are paced. An answer is
-//! taken only from the address that was asked, and only with an id that was given out; what the conversation then does not
-//! believe is passed over and waited on.
+//! A request passes four gates: one at a time per target, the window (how many answers may arrive at once), the
+//! pacing (datagrams a second), and the kernel. It leaves the table with an answer that came from the asked address
+//! and port and bears one of its ids, or when its last deadline has passed. A request that has missed its first
+//! deadline gives its place in the window back: from a silent target no burst of answers is to be feared, and a sweep
+//! over dead addresses would otherwise crawl.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
+use super::codec::{self, Decoded, Message, Report, Response};
+use super::limits::{MAX_DATAGRAM_BYTES, MAX_IN_FLIGHT, MAX_RETRIES, MAX_TIMEOUT, MAX_WAITING, TURN};
+use super::pacing::TokenBucket;
+use super::sockets::{SendTrouble, Sockets};
+use super::{SnmpError, Timing, guard};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::debug;
 
-use super::client::Timing;
-use super::error::SnmpError;
-
-/// Largest datagram: what UDP over IPv4 carries.
-const DATAGRAM_MAX_BYTES: usize = 65_507;
-/// Requests that may wait for the engine; more callers than that wait in `send`.
-pub(super) const QUEUE_MAX: usize = 256;
-/// Requests that the engine holds back because their device is busy or the window is full.
-const WAITING_MAX: usize = 4_096;
-/// Datagrams that may be sent at once after a pause.
-const BURST: f64 = 8.0;
-/// A wait before a repetition never grows beyond this.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// What a conversation makes of a datagram.
-pub(super) enum Judgement {
-    /// Not to be believed; the true answer may still come.
-    Ignore,
-    /// The conversation is over. It keeps what it learnt.
-    Done,
-    /// It answered, and with something that makes going on useless.
-    Failed(SnmpError),
+/// What ends a request well.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Response(Response),
+    Report(Report),
 }
 
-/// The sense behind the datagrams: makes requests and understands answers.
-pub(super) trait Conversation: Send {
-    /// The request, with this id.
-    fn encode(&mut self, id: i32) -> Result<Vec<u8>, SnmpError>;
-    /// Looks at a datagram from the right address to the request with this id.
-    fn judge(&mut self, id: i32, datagram: &[u8]) -> Judgement;
-    /// The request id, or msgID, of a datagram.
-    fn id_of(&self, datagram: &[u8]) -> Option<i32>;
+/// A request on its way through the engine.
+#[derive(Debug)]
+pub(super) struct Job {
+    target: SocketAddr,
+    message: Message,
+    timing: Timing,
+    reply: oneshot::Sender<Result<Outcome, SnmpError>>,
 }
 
-/// A request for the engine. The conversation comes back with what it learnt.
-pub(super) struct Request {
-    pub target: SocketAddr,
-    pub timing: Timing,
-    pub conversation: Box<dyn Conversation>,
-    pub reply: oneshot::Sender<(Box<dyn Conversation>, Result<(), SnmpError>)>,
-}
-
-struct InFlight {
-    request: Request,
-    /// Ids of the first try and of every repetition: a late answer to an earlier one is an answer.
-    ids: Vec<i32>,
-    wait: Duration,
-    deadline: Instant,
-}
-
-/// Lets so many datagrams through a second, and a few at once after a pause.
-struct Pace {
-    per_second: f64,
-    tokens: f64,
-    filled: Instant,
-}
-
-impl Pace {
-    fn new(per_second: u32, now: Instant) -> Self {
-        Self { per_second: f64::from(per_second.max(1)), tokens: BURST, filled: now }
-    }
-
-    /// Takes a token, or says when there is one.
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let elapsed = now.saturating_duration_since(self.filled).as_secs_f64();
-        self.tokens = (self.tokens + elapsed * self.per_second).min(BURST);
-        self.filled = now;
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            return Ok(());
+impl Job {
+    /// The only way to make one, so nothing that the guard refuses comes near the socket.
+    ///
+    /// # Errors
+    /// What [`guard::check`] refuses.
+    pub(super) fn new(
+        target: SocketAddr,
+        message: Message,
+        timing: Timing,
+    ) -> Result<(Self, oneshot::Receiver<Result<Outcome, SnmpError>>), SnmpError> {
+        if let Some(request) = message.request() {
+            guard::check(target, request)?;
         }
-        Err(now + Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+        let (reply, answer) = oneshot::channel();
+        Ok((Self { target, message, timing, reply }, answer))
     }
 }
 
-/// Serves one socket until every handle of the engine is gone.
+/// Something on the wire.
+struct Flight {
+    job: Job,
+    /// The ids of all tries: an answer to an earlier one is an answer.
+    ids: Vec<i32>,
+    deadline: Option<Instant>,
+    in_window: bool,
+    /// What came from the target for this request and could not be read.
+    unreadable: Option<String>,
+}
+
+/// A request's number within the engine; never used twice.
+type Serial = u64;
+
+/// How long to wait when the kernel has no room for a datagram.
+const KERNEL_PAUSE: Duration = Duration::from_millis(5);
+
 pub(super) struct Engine {
-    socket: UdpSocket,
-    requests: mpsc::Receiver<Request>,
+    jobs: mpsc::Receiver<Job>,
     window: usize,
-    pace: Pace,
-    next_id: i32,
-    waiting: VecDeque<Request>,
-    in_flight: HashMap<SocketAddr, InFlight>,
-    /// Devices whose next datagram waits for the pace, in order: first tries and repetitions alike.
-    to_send: VecDeque<SocketAddr>,
+    bucket: TokenBucket,
+    rng: fastrand::Rng,
+    flights: HashMap<Serial, Flight>,
+    by_id: HashMap<(SocketAddr, i32), Serial>,
+    deadlines: BTreeSet<(Instant, Serial)>,
+    next_serial: Serial,
+    in_window: usize,
+    /// Targets whose turn is taken: by something ready, or by this on the wire.
+    busy: HashMap<SocketAddr, Option<Serial>>,
+    /// Requests whose target has something on the wire, in order.
+    behind: HashMap<SocketAddr, VecDeque<Job>>,
+    /// Requests whose target is free.
+    ready: VecDeque<Job>,
+    /// On the wire before, and due for another try.
+    again: VecDeque<Serial>,
+    /// Requests in `behind` and `ready`.
+    waiting: usize,
+    /// The kernel has no room until then.
+    pause_until: Option<Instant>,
 }
 
 impl Engine {
-    pub(super) fn new(
-        socket: UdpSocket,
-        requests: mpsc::Receiver<Request>,
-        window: usize,
-        packets_per_second: u32,
-        first_id: i32,
-    ) -> Self {
+    pub(super) fn new(jobs: mpsc::Receiver<Job>, window: usize, bucket: TokenBucket, rng: fastrand::Rng) -> Self {
         Self {
-            socket,
-            requests,
-            window: window.max(1),
-            pace: Pace::new(packets_per_second, Instant::now()),
-            next_id: first_id,
-            waiting: VecDeque::new(),
-            in_flight: HashMap::new(),
-            to_send: VecDeque::new(),
+            jobs,
+            window: window.clamp(1, MAX_IN_FLIGHT),
+            bucket,
+            rng,
+            flights: HashMap::new(),
+            by_id: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            next_serial: 0,
+            in_window: 0,
+            busy: HashMap::new(),
+            behind: HashMap::new(),
+            ready: VecDeque::new(),
+            again: VecDeque::new(),
+            waiting: 0,
+            pause_until: None,
         }
     }
 
-    pub(super) async fn run(mut self) {
-        let mut buffer = vec![0; DATAGRAM_MAX_BYTES];
-        let mut open = true;
-        while open || !self.in_flight.is_empty() || !self.waiting.is_empty() {
-            self.start_waiting();
-            let pause = self.send_what_may_go().await;
-            let wake = self.next_wake(pause);
+    /// Works until every client is dropped.
+    pub(super) async fn run(mut self, sockets: Sockets) {
+        let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
+        loop {
+            let now = Instant::now();
+            self.expire(now);
+            let transmit_at = self.transmit(&sockets, now);
+            let wake = [transmit_at, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min();
             tokio::select! {
-                request = self.requests.recv(), if open && self.waiting.len() < WAITING_MAX => match request {
-                    Some(request) => self.waiting.push_back(request),
-                    None => open = false,
+                job = self.jobs.recv(), if self.waiting < MAX_WAITING => match job {
+                    Some(job) => self.take_up(job),
+                    None => return,
                 },
-                received = self.socket.recv_from(&mut buffer) => match received {
-                    Ok((length, source)) => self.receive(source, buffer.get(..length).unwrap_or_default()),
-                    // An ICMP error of some earlier datagram: its request runs into its deadline.
-                    Err(error) => tracing::debug!(%error, "receiving"),
+                () = sockets.readable_v4() => self.receive(&sockets, false, &mut buffer),
+                () = sockets.readable_v6() => self.receive(&sockets, true, &mut buffer),
+                () = sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Takes one request up, and those that wait behind it in the channel.
+    fn take_up(&mut self, job: Job) {
+        self.queue(job);
+        for _ in 1..TURN {
+            if self.waiting >= MAX_WAITING {
+                return;
+            }
+            match self.jobs.try_recv() {
+                Ok(job) => self.queue(job),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn queue(&mut self, job: Job) {
+        self.waiting += 1;
+        match self.busy.entry(job.target) {
+            Entry::Vacant(free) => {
+                free.insert(None);
+                self.ready.push_back(job);
+            }
+            Entry::Occupied(_) => self.behind.entry(job.target).or_default().push_back(job),
+        }
+    }
+
+    /// Ends, or sets up for another try, what has missed its deadline.
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, serial)) = self.deadlines.first().copied() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            let Some(flight) = self.flights.get_mut(&serial) else { continue };
+            flight.deadline = None;
+            if std::mem::take(&mut flight.in_window) {
+                self.in_window -= 1;
+            }
+            let tries = u32::try_from(flight.ids.len()).unwrap_or(u32::MAX);
+            if flight.job.reply.is_closed() || tries > flight.job.timing.retries.min(MAX_RETRIES) {
+                let target = flight.job.target;
+                let error = match flight.unreadable.take() {
+                    Some(detail) => SnmpError::Garbage { target, detail },
+                    None => SnmpError::Timeout { target, tries },
+                };
+                self.finish(serial, Err(error));
+            } else {
+                self.again.push_back(serial);
+            }
+        }
+    }
+
+    /// Sends what may be sent now; returns when more may be, if only time stands in the way.
+    fn transmit(&mut self, sockets: &Sockets, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.pause_until {
+            if until > now {
+                return Some(until);
+            }
+            self.pause_until = None;
+        }
+        for _ in 0..TURN {
+            let again = self.again.front().copied();
+            if again.is_none() && (self.ready.is_empty() || !self.has_room()) {
+                return None;
+            }
+            if let Some(serial) = again.filter(|serial| !self.flights.contains_key(serial)) {
+                debug_assert_eq!(self.again.front(), Some(&serial));
+                self.again.pop_front();
+                continue;
+            }
+            if !self.bucket.take(now) {
+                return Some(self.bucket.next_at(now));
+            }
+            let serial = match again {
+                Some(serial) => {
+                    self.again.pop_front();
+                    serial
+                }
+                None => match self.launch() {
+                    Some(serial) => serial,
+                    None => continue,
                 },
-                () = tokio::time::sleep_until(wake) => {}
+            };
+            if let Some(until) = self.send(sockets, serial, now) {
+                self.pause_until = Some(until);
+                return Some(until);
             }
-            self.expire(Instant::now());
         }
+        // The other direction's turn; then at once more.
+        Some(now)
     }
 
-    fn next_wake(&self, pause: Option<Instant>) -> Instant {
-        let deadline = self.in_flight.values().map(|flight| flight.deadline).min();
-        // With nothing to wait for, an hour is as good as for ever.
-        let idle = Instant::now() + Duration::from_secs(3_600);
-        deadline.into_iter().chain(pause).min().unwrap_or(idle)
+    fn has_room(&self) -> bool {
+        self.in_window < self.window && self.flights.len() < MAX_IN_FLIGHT
     }
 
-    /// Puts waiting requests under way, oldest first, one for each device.
-    fn start_waiting(&mut self) {
-        let mut position = 0;
-        while self.in_flight.len() < self.window && position < self.waiting.len() {
-            let is_busy = self.waiting.get(position).is_none_or(|request| self.in_flight.contains_key(&request.target));
-            if is_busy {
-                position += 1;
-                continue;
-            }
-            let Some(request) = self.waiting.remove(position) else { break };
-            if request.reply.is_closed() {
-                continue;
-            }
-            let target = request.target;
-            let wait = request.timing.timeout;
-            // The deadline counts from the sending; until the pace lets it go it cannot be late.
-            let deadline = Instant::now() + Duration::from_secs(3_600);
-            self.in_flight.insert(target, InFlight { request, ids: Vec::new(), wait, deadline });
-            self.to_send.push_back(target);
+    /// Puts the next ready request into the table. One whose caller has gone is passed over.
+    fn launch(&mut self) -> Option<Serial> {
+        let job = self.ready.pop_front()?;
+        self.waiting -= 1;
+        if job.reply.is_closed() {
+            self.release(job.target);
+            return None;
         }
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.in_window += 1;
+        self.busy.insert(job.target, Some(serial));
+        let flight = Flight { job, ids: Vec::new(), deadline: None, in_window: true, unreadable: None };
+        self.flights.insert(serial, flight);
+        Some(serial)
     }
 
-    /// Sends as the pace allows; returns when it allows more, where something is left.
-    async fn send_what_may_go(&mut self) -> Option<Instant> {
-        while let Some(target) = self.to_send.front().copied() {
-            if !self.in_flight.contains_key(&target) {
-                self.to_send.pop_front();
-                continue;
+    /// One try of a request. Returns when to go on, if the kernel has no room.
+    fn send(&mut self, sockets: &Sockets, serial: Serial, now: Instant) -> Option<Instant> {
+        let flight = self.flights.get_mut(&serial)?;
+        let target = flight.job.target;
+        // Ids of one length, so that a retransmission is never longer than the first try.
+        let id = loop {
+            let id = self.rng.i32(0x4000_0000..=i32::MAX);
+            if !self.by_id.contains_key(&(target, id)) {
+                break id;
             }
-            if let Err(later) = self.pace.take(Instant::now()) {
-                return Some(later);
+        };
+        let datagram = match flight.job.message.encode(id, now.into_std()) {
+            Ok(datagram) => datagram,
+            Err(error) => {
+                self.finish(serial, Err(SnmpError::BadRequest { target, detail: error.to_string() }));
+                return None;
             }
-            self.to_send.pop_front();
-            self.send(target).await;
+        };
+        match sockets.send(&datagram, target) {
+            Ok(()) => {}
+            Err(SendTrouble::NoRoom) => {
+                self.again.push_front(serial);
+                return Some(now + KERNEL_PAUSE);
+            }
+            Err(SendTrouble::Refused(detail)) => {
+                self.finish(serial, Err(SnmpError::Network { target, detail }));
+                return None;
+            }
         }
+        let wait = wait_after(&flight.job.timing, flight.ids.len());
+        flight.ids.push(id);
+        flight.deadline = Some(now + wait);
+        self.by_id.insert((target, id), serial);
+        self.deadlines.insert((now + wait, serial));
         None
     }
 
-    async fn send(&mut self, target: SocketAddr) {
-        let id = self.next_id;
-        // Ids stay positive and of one length, and do not come round while one of them is under way.
-        self.next_id = if self.next_id == i32::MAX { 0x4000_0000 } else { self.next_id + 1 };
-        let Some(flight) = self.in_flight.get_mut(&target) else { return };
-        let datagram = match flight.request.conversation.encode(id) {
-            Ok(datagram) => datagram,
-            Err(error) => return self.finish(target, Err(error)),
-        };
-        flight.ids.push(id);
-        flight.deadline = Instant::now() + flight.wait;
-        if let Err(error) = self.socket.send_to(&datagram, target).await {
-            let detail = error.to_string();
-            self.finish(target, Err(SnmpError::Network { target, detail }));
+    /// Reads what has arrived, but not for ever.
+    fn receive(&mut self, sockets: &Sockets, v6: bool, buffer: &mut [u8]) {
+        for _ in 0..TURN {
+            let Some((length, source)) = sockets.receive(v6, buffer) else { return };
+            let Some(datagram) = buffer.get(..length) else { return };
+            self.hear(datagram, source, Instant::now());
         }
     }
 
-    fn receive(&mut self, source: SocketAddr, datagram: &[u8]) {
-        let source = unmapped(source);
-        let Some(flight) = self.in_flight.get_mut(&source) else { return };
-        let conversation = &mut flight.request.conversation;
-        match conversation.id_of(datagram) {
-            Some(id) if flight.ids.contains(&id) => match conversation.judge(id, datagram) {
-                Judgement::Ignore => {}
-                Judgement::Done => self.finish(source, Ok(())),
-                Judgement::Failed(error) => self.finish(source, Err(error)),
-            },
-            _ => tracing::trace!(%source, "a datagram that answers nothing"),
-        }
-    }
-
-    /// Repeats or gives up what was not answered in time, and drops what nobody waits for any more.
-    fn expire(&mut self, now: Instant) {
-        let late: Vec<SocketAddr> = self
-            .in_flight
-            .iter()
-            .filter(|(_, flight)| flight.deadline <= now || flight.request.reply.is_closed())
-            .map(|(target, _)| *target)
-            .collect();
-        for target in late {
-            let Some(flight) = self.in_flight.get_mut(&target) else { continue };
-            let tries = u32::try_from(flight.ids.len()).unwrap_or(u32::MAX);
-            if flight.request.reply.is_closed() || tries > flight.request.timing.retries {
-                self.finish(target, Err(SnmpError::Timeout { target, tries }));
-                continue;
+    /// Joins a datagram to its request. Whatever does not fit one is dropped.
+    fn hear(&mut self, datagram: &[u8], source: SocketAddr, now: Instant) {
+        let id = match codec::id_of(datagram) {
+            Ok(id) => id,
+            Err(error) => {
+                debug!(%source, %error, "a datagram that is not SNMP");
+                self.remember_unreadable(source, error.to_string());
+                return;
             }
-            flight.wait = (flight.wait * 2).min(WAIT_MAX);
-            flight.deadline = now + Duration::from_secs(3_600);
-            self.to_send.push_back(target);
+        };
+        let Some(serial) = self.by_id.get(&(source, id)).copied() else {
+            debug!(%source, id, "an answer that nobody waits for");
+            return;
+        };
+        let Some(flight) = self.flights.get_mut(&serial) else { return };
+        match flight.job.message.decode(datagram, &flight.ids, now.into_std()) {
+            Decoded::Response(response) => self.finish(serial, Ok(Outcome::Response(response))),
+            Decoded::Report(report) => self.finish(serial, Ok(Outcome::Report(report))),
+            Decoded::Ignored(why) => debug!(%source, why, "an answer that is not taken"),
+            Decoded::Unreadable(detail) => {
+                debug!(%source, detail, "an answer that cannot be read");
+                flight.unreadable = Some(detail);
+            }
         }
     }
 
-    fn finish(&mut self, target: SocketAddr, result: Result<(), SnmpError>) {
-        if let Some(flight) = self.in_flight.remove(&target) {
-            // Who asked may have gone meanwhile.
-            let _gone = flight.request.reply.send((flight.request.conversation, result));
+    /// Notes on the one request to this target that something unreadable came; if nothing better does, the error says so.
+    fn remember_unreadable(&mut self, source: SocketAddr, detail: String) {
+        let Some(serial) = self.busy.get(&source).copied().flatten() else { return };
+        if let Some(flight) = self.flights.get_mut(&serial) {
+            flight.unreadable = Some(detail);
+        }
+    }
+
+    /// Takes a request off the table, tells its caller, and lets the next one for its target come.
+    fn finish(&mut self, serial: Serial, result: Result<Outcome, SnmpError>) {
+        let Some(flight) = self.flights.remove(&serial) else { return };
+        let target = flight.job.target;
+        for id in flight.ids {
+            self.by_id.remove(&(target, id));
+        }
+        if let Some(deadline) = flight.deadline {
+            self.deadlines.remove(&(deadline, serial));
+        }
+        if flight.in_window {
+            self.in_window -= 1;
+        }
+        // A caller that has gone needs no answer.
+        let _ = flight.job.reply.send(result);
+        self.release(target);
+    }
+
+    fn release(&mut self, target: SocketAddr) {
+        let next = self.behind.get_mut(&target).and_then(VecDeque::pop_front);
+        match next {
+            Some(job) => {
+                self.busy.insert(target, None);
+                self.ready.push_back(job);
+            }
+            None => {
+                self.behind.remove(&target);
+                self.busy.remove(&target);
+            }
         }
     }
 }
 
-/// An IPv4 address in IPv6 clothes is the IPv4 address.
-fn unmapped(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// How long the try with this number, from 0, waits: twice as long each time.
+fn wait_after(timing: &Timing, tries: usize) -> Duration {
+    let doublings = u32::try_from(tries).unwrap_or(u32::MAX).min(MAX_RETRIES);
+    timing.timeout.saturating_mul(1 << doublings).clamp(Duration::from_millis(1), MAX_TIMEOUT)
 }
 
-/// Opens the socket of one family, with a receive buffer for a window of large answers.
-pub(super) fn open_socket(bind: SocketAddr, window: usize) -> io::Result<UdpSocket> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(bind), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    if bind.is_ipv6() {
-        socket.set_only_v6(true)?;
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
     }
-    // About 2.3 KB of kernel memory for an answer of 1.3 KB, twice. The kernel may give less: then answers are repeated.
-    socket.set_recv_buffer_size(window.saturating_mul(4_600).max(212_992))?;
-    socket.bind(&bind.into())?;
-    UdpSocket::from_std(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,24 +5,34 @@
 //! What it promises: every request ends, with an answer or a named error, within its deadline; an answer is only
 //! taken from the address that was asked; nothing is ever set on a device (there is no SET in this program).
 //! Who may call it: discovery, printer (types only), agent.
+//!
+//! How it is built: [`Session`] turns questions into requests; [`Client`] hands them to the engine's one task; the
+//! codec, which alone knows the crate `snmp2`, makes datagrams of them; the guard looks at each before it may leave.
 
-mod ber;
 mod client;
+mod clock;
 mod codec;
 mod credentials;
 mod engine;
 mod error;
 mod guard;
+pub mod limits;
 mod oid;
+mod pacing;
 mod recording;
 mod session;
+mod sockets;
 mod source;
+#[cfg(test)]
+mod testing;
 mod value;
+mod walk;
 
-pub use client::{Client, ClientConfig, Session, Timing};
-pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, UsmUser};
+pub use client::{Client, ClientConfig, Timing};
+pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, SecurityLevel, UsmUser};
 pub use error::{SnmpError, UsmReport};
 pub use oid::{MAX_ARCS, Oid, OidError};
 pub use recording::{Recording, RecordingError};
+pub use session::Session;
 pub use source::{ObjectSource, Walk, WalkEnd, WalkLimits};
 pub use value::{Value, VarBind};

@@ -35,6 +35,8 @@ pub enum WalkEnd {
     RowLimit,
     /// [`WalkLimits::time`] reached, or the agent fell silent after it had begun; what came before is kept.
     TimeLimit,
+    /// The agent answered with an error that no smaller request avoids, or with nothing; what came before is kept.
+    BrokenOff,
 }
 
 impl WalkEnd {

@@ -1,0 +1,80 @@
+//! The limits of the SNMP engine, each with its reason. Whatever a device does, nothing here grows past them.
+
+use std::time::Duration;
+
+/// Most requests whose answers may arrive at the same moment. Each answer of 1.3 KB costs about 2.3 KB of kernel
+/// memory, and a stock receive buffer (212,992 bytes) holds 90 to 180 of them: 64 is safe without tuning.
+pub const DEFAULT_WINDOW: usize = 64;
+
+/// Datagrams a second, to all targets together: 1,000 printers of 7 requests each take 35 s.
+pub const DEFAULT_PACKETS_PER_SECOND: u32 = 200;
+
+/// Datagrams that may leave at once after a pause: small enough for any switch, large enough not to wait for timers.
+pub const DEFAULT_BURST: u32 = 8;
+
+/// What we ask the kernel to hold of answers not yet read (it grants `net.core.rmem_max` at most).
+pub const DEFAULT_RECEIVE_BUFFER_BYTES: usize = 1 << 20;
+
+/// What we ask the kernel to hold of datagrams not yet sent: those to dead on-link addresses wait 3 s for ARP.
+pub const SEND_BUFFER_BYTES: usize = 1 << 20;
+
+/// Requests handed over and not yet taken up by the engine; whoever wants to add one more waits.
+pub(crate) const JOB_CHANNEL: usize = 256;
+
+/// Requests that the engine itself holds back (window, pacing, one at a time per target); beyond, it takes no more up.
+pub(crate) const MAX_WAITING: usize = 4_096;
+
+/// Requests on the wire, those that missed their first deadline included: 256 a second that stay dead for 7 s, twice.
+pub(crate) const MAX_IN_FLIGHT: usize = 4_096;
+
+/// Datagrams sent or read before the other direction gets its turn.
+pub(crate) const TURN: usize = 64;
+
+/// The largest payload of a UDP datagram over IPv4, so the largest answer.
+pub(crate) const MAX_DATAGRAM_BYTES: usize = 65_507;
+
+/// Variable bindings of a request, in bytes: with headers, USM and padding it stays below one Ethernet frame.
+/// (The codec panics beyond 65,507 bytes; we never come near.)
+pub(crate) const MAX_REQUEST_BYTES: usize = 1_100;
+
+/// Objects asked for in one GET: their answers mostly fit one Ethernet frame, and old devices refuse long lists.
+pub const MAX_OIDS_PER_REQUEST: usize = 20;
+
+/// Objects asked for in one call of `get`: far more than a printer profile has.
+pub const MAX_OIDS_PER_CALL: usize = 4_096;
+
+/// Repetitions of the first GETBULK of a walk. Devices are known that break at larger ones.
+pub const FIRST_REPETITIONS: u32 = 10;
+
+/// Most repetitions of a GETBULK.
+pub const MAX_REPETITIONS: u32 = 50;
+
+/// Longest first timeout of a request, and longest wait for any one of its tries.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most retransmissions of a request.
+pub const MAX_RETRIES: u32 = 10;
+
+/// Longest community that we send; longer ones are mistakes.
+pub const MAX_COMMUNITY_BYTES: usize = 255;
+
+/// Shortest SNMPv3 password (RFC 3414 §11.2). An empty one would crash the codec.
+pub const MIN_PASSWORD_BYTES: usize = 8;
+
+/// Longest SNMPv3 password that we keep.
+pub const MAX_PASSWORD_BYTES: usize = 255;
+
+/// Longest user name (RFC 3414 §5, usmUserName) and context name (RFC 3415 §4, vacmContextName).
+pub const MAX_NAME_BYTES: usize = 32;
+
+/// Longest engine id taken from an agent (RFC 3411 §5: 5 to 32; a few agents exceed it).
+pub(crate) const MAX_ENGINE_ID_BYTES: usize = 64;
+
+/// SNMPv3 engines remembered, keys included: some 1 KB each. Beyond, an old one is forgotten and discovered anew.
+pub(crate) const MAX_PEERS: usize = 4_096;
+
+/// Threads that localise SNMPv3 keys at once (8 to 25 ms of CPU each): one core stays free for everything else.
+pub(crate) const KEY_MAKERS: usize = 1;
+
+/// Seconds that an authenticated answer may be behind the agent's clock as we know it (RFC 3414 §2.2.3).
+pub(crate) const TIME_WINDOW_SECONDS: u32 = 150;
