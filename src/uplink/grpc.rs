@@ -3,10 +3,13 @@
 
 use std::future::{Ready, ready};
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::client::TlsStream;
@@ -28,7 +31,25 @@ const ENCODE_MAX_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct CloudSession {
     client: AgentClient<Channel>,
+    peer: Peer,
+}
+
+/// Whom a session talks to, and what TLS said when it broke: the gRPC library forgets the cause of a broken connection.
+#[derive(Debug, Clone)]
+struct Peer {
     authority: String,
+    tls_error: Arc<Mutex<Option<rustls::Error>>>,
+}
+
+impl Peer {
+    /// Names a failed call by what lies at its root. In TLS 1.3 a server judges the client's certificate after the client
+    /// believes the handshake done (RFC 8446 §4.4.2.4), so its refusal comes with the first call.
+    fn name(&self, call: &'static str, status: &tonic::Status) -> UplinkError {
+        match &*self.tls_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => UplinkError::from_tls(&self.authority, error),
+            None => UplinkError::from_status(&self.authority, call, status),
+        }
+    }
 }
 
 impl CloudSession {
@@ -44,19 +65,20 @@ impl CloudSession {
             return Err(UplinkError::Tls { authority, detail: detail.to_owned() });
         }
         // The connector hands over a stream that already is TLS, so tonic is told "http" and shows "https" outside.
+        let peer = Peer { authority: authority.clone(), tls_error: Arc::default() };
         let malformed = |_| UplinkError::Contract(format!("{endpoint} is not a URI"));
         let origin: Uri = format!("https://{authority}").parse().map_err(malformed)?;
         let channel = tonic::transport::Endpoint::from_shared(format!("http://{authority}"))
             .map_err(|e| UplinkError::Contract(e.to_string()))?
             .origin(origin)
             .timeout(CALL_LIMIT)
-            .connect_with_connector(ReadyConnection(Some(stream)))
+            .connect_with_connector(ReadyConnection(Some(Watched { stream, tls_error: peer.tls_error.clone() })))
             .await
             .map_err(|e| UplinkError::from_tls(&authority, &e))?;
         let client = AgentClient::new(channel)
             .max_decoding_message_size(DECODE_MAX_BYTES)
             .max_encoding_message_size(ENCODE_MAX_BYTES);
-        Ok(Self { client, authority })
+        Ok(Self { client, peer })
     }
 
     /// Says how the box is and asks what is wanted.
@@ -67,7 +89,7 @@ impl CloudSession {
         let request = v1::PollRequest { status: Some(status) };
         match self.client.poll(request).await {
             Ok(reply) => Ok(reply.into_inner()),
-            Err(status) => Err(UplinkError::from_status(&self.authority, "Poll", &status)),
+            Err(status) => Err(self.peer.name("Poll", &status)),
         }
     }
 
@@ -78,7 +100,7 @@ impl CloudSession {
     pub async fn report_task(&mut self, report: v1::TaskReport) -> Result<(), UplinkError> {
         match self.client.report_task(report).await {
             Ok(_) => Ok(()),
-            Err(status) => Err(UplinkError::from_status(&self.authority, "ReportTask", &status)),
+            Err(status) => Err(self.peer.name("ReportTask", &status)),
         }
     }
 
@@ -93,8 +115,8 @@ impl CloudSession {
             receiver.recv().await.map(|batch| (batch, receiver))
         });
         match self.client.upload_readings(stream).await {
-            Ok(reply) => Ok(Upload { batches, acks: reply.into_inner(), authority: self.authority.clone() }),
-            Err(status) => Err(UplinkError::from_status(&self.authority, "UploadReadings", &status)),
+            Ok(reply) => Ok(Upload { batches, acks: reply.into_inner(), peer: self.peer.clone() }),
+            Err(status) => Err(self.peer.name("UploadReadings", &status)),
         }
     }
 }
@@ -104,7 +126,7 @@ impl CloudSession {
 pub struct Upload {
     batches: mpsc::Sender<v1::ReadingBatch>,
     acks: tonic::Streaming<v1::UploadAck>,
-    authority: String,
+    peer: Peer,
 }
 
 impl Upload {
@@ -120,9 +142,9 @@ impl Upload {
         match answer {
             Ok(Ok(Some(ack))) => Ok(ack),
             Ok(Ok(None)) => Err(UplinkError::Contract("the upload ended without an acknowledgement".to_owned())),
-            Ok(Err(status)) => Err(UplinkError::from_status(&self.authority, "UploadReadings", &status)),
+            Ok(Err(status)) => Err(self.peer.name("UploadReadings", &status)),
             Err(_) => Err(UplinkError::Timeout {
-                authority: self.authority.clone(),
+                authority: self.peer.authority.clone(),
                 act: "acknowledge a batch",
                 seconds: CALL_LIMIT.as_secs(),
             }),
@@ -145,10 +167,10 @@ pub fn upload_batch(epoch: u64, entries: Vec<Entry>) -> v1::ReadingBatch {
 }
 
 /// A connector that has its connection already, and only that one: when it breaks, the session is over.
-struct ReadyConnection(Option<TlsStream<TcpStream>>);
+struct ReadyConnection(Option<Watched>);
 
 impl tower_service::Service<Uri> for ReadyConnection {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<Watched>;
     type Error = io::Error;
     type Future = Ready<Result<Self::Response, io::Error>>;
 
@@ -159,5 +181,45 @@ impl tower_service::Service<Uri> for ReadyConnection {
     fn call(&mut self, _: Uri) -> Self::Future {
         let over = || io::Error::new(io::ErrorKind::NotConnected, "the connection to the cloud broke");
         ready(self.0.take().map(TokioIo::new).ok_or_else(over))
+    }
+}
+
+/// A connection that remembers why TLS ended it.
+struct Watched {
+    stream: TlsStream<TcpStream>,
+    tls_error: Arc<Mutex<Option<rustls::Error>>>,
+}
+
+impl Watched {
+    fn watch<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result
+            && let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            *self.tls_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.clone());
+        }
+        result
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.watch(result)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
