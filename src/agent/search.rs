@@ -147,6 +147,6 @@ pub async fn read_device(
     timing: Timing,
 ) -> Result<Reading, SnmpError> {
     let session = client.session(target, credentials, timing);
-    let options = ReadOptions { address: Some(target.ip().to_string()), ..ReadOptions::default() };
+    let options = ReadOptions { address: Some(target.ip().to_string()) };
     printer::read(&session, &options).await
 }

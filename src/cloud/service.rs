@@ -100,8 +100,8 @@ fn check(batch: &v1::ReadingBatch) -> Result<(), Status> {
     if batch.readings.len() > BATCH_MAX_COUNT || (bytes > BATCH_MAX_BYTES && batch.readings.len() > 1) {
         return refuse("a batch has at most 500 readings and 512 KiB");
     }
-    let mut expected = batch.readings.first().map_or(0, |stored| stored.seq);
-    for stored in &batch.readings {
+    let first = batch.readings.first().map_or(0, |stored| stored.seq);
+    for (expected, stored) in (first..).zip(&batch.readings) {
         if stored.seq == 0 || stored.seq != expected || i64::try_from(stored.seq).is_err() {
             return refuse("sequence numbers begin with 1 and ascend by one");
         }
@@ -112,7 +112,6 @@ fn check(batch: &v1::ReadingBatch) -> Result<(), Status> {
         if digest.as_ref() != stored.content_sha256 {
             return refuse("a reading does not match its SHA-256");
         }
-        expected += 1;
     }
     Ok(())
 }

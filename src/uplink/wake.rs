@@ -232,9 +232,7 @@ async fn carry_over_websocket(
         while let Some(message) = from_remote.next().await {
             match message.map_err(failed)? {
                 Message::Binary(bytes) => {
-                    if to_local.write_all(&bytes).await.is_err() {
-                        break;
-                    }
+                    let Ok(()) = to_local.write_all(&bytes).await else { break };
                 }
                 Message::Close(_) => break,
                 // Pings are answered by the library; text is not MQTT.
