@@ -1,5 +1,6 @@
 //! Recordings of real devices, each with what a good reader finds in it. Prints a score for every file. Skipped where the
 //! recordings are not there; the project's own hand-written recordings in `tests/data` are read in any case.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
 
 use std::path::{Path, PathBuf};
 

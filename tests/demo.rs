@@ -1,5 +1,6 @@
 //! The whole thing: printers, box and cloud as `cargo demo` has them, with a press of the portal's button, a cloud that goes
 //! away, and a browser that looks at the page.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The simulated printers against net-snmp's tools, so that they are not only right for us; and recordings served by them,
 //! read back over UDP with the same result as from the file.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The wake-up link against mosquitto, over TLS and over WebSocket with TLS, with client certificates: it subscribes, wakes,
 //! tells its presence, and comes back after the broker was restarted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
 
 mod common;
 
