@@ -14,6 +14,7 @@ use super::status::Status;
 use super::tasks::{Decision, Outcome, TaskJournal};
 use super::{AgentError, BootFacts};
 use crate::proto::v1::{self, TaskState, task::Kind};
+use crate::store::{Seq, StoreError};
 use crate::sys::Clock;
 use crate::uplink::{Backoff, CloudSession, Dialer, Endpoint, LinkState, UplinkError, upload_batch};
 
@@ -185,22 +186,30 @@ impl<C: Clock> CloudLink<C> {
     async fn deliver(&self, session: &mut CloudSession) -> Result<(), RoundError> {
         let mut upload = None;
         for _ in 0..BATCHES_MAX {
-            let (epoch, entries) =
-                self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
-            let Some(last) = entries.last().map(|entry| entry.seq) else { break };
+            let entries = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
+            // The epoch is the entries' own: after damage, what precedes it goes under its old epoch.
+            let Some((epoch, last)) = entries.last().map(|entry| (entry.epoch, entry.seq)) else { break };
             let stream = match &mut upload {
                 Some(stream) => stream,
                 none => none.insert(session.upload().await?),
             };
             let ack = stream.send(upload_batch(epoch, entries)).await?;
-            if ack.epoch != epoch || ack.contiguous_seq > self.outbox.level().borrow().last_seq {
-                let detail = format!("it acknowledged epoch {} seq {}", ack.epoch, ack.contiguous_seq);
+            let acknowledged = Seq(ack.contiguous_seq);
+            if ack.epoch != epoch.0 {
+                let detail = format!("it acknowledged epoch {:016x} where {epoch} was sent", ack.epoch);
                 return Err(UplinkError::Contract(detail).into());
             }
-            self.outbox.acknowledge(ack.epoch, ack.contiguous_seq).await.map_err(AgentError::Store)?;
-            if ack.contiguous_seq < last {
+            match self.outbox.acknowledge(epoch, acknowledged).await {
+                Ok(_) => {}
+                // Nothing was changed by it; the readings stay, and are sent again when the cloud has come to its senses.
+                Err(error @ (StoreError::AcknowledgedTooMuch { .. } | StoreError::UnknownEpoch(_))) => {
+                    return Err(UplinkError::Contract(error.to_string()).into());
+                }
+                Err(error) => return Err(AgentError::Store(error).into()),
+            }
+            if acknowledged < last {
                 // The cloud lacks something before this batch: it was restored, or is not ours.
-                let detail = format!("it acknowledged only up to {} of {last}", ack.contiguous_seq);
+                let detail = format!("it acknowledged only up to {acknowledged} of {last}");
                 return Err(UplinkError::Contract(detail).into());
             }
         }

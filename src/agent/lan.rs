@@ -23,7 +23,7 @@ use crate::printer::Reading;
 use crate::proto::v1::{self, TaskState};
 use crate::snmp::Client;
 use crate::store::{Inventory, KnownPrinter, StoreError};
-use crate::sys::Clock;
+use crate::sys::{Clock, SystemFs};
 
 /// Printers read at once; the engine's window bounds the packets.
 const READ_AT_ONCE: usize = 16;
@@ -321,8 +321,8 @@ impl<C: Clock + Clone> Lan<C> {
 
     async fn save_inventory(&self) -> Result<(), AgentError> {
         let (inventory, file) = (self.inventory.clone(), self.inventory_file.clone());
-        let saved = tokio::task::spawn_blocking(move || inventory.save(&file)).await;
-        saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Inventory)
+        let saved = tokio::task::spawn_blocking(move || inventory.save(&SystemFs, &file)).await;
+        saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Store)
     }
 
     fn show_inventory(&self) {

@@ -32,8 +32,8 @@ use status::Status;
 use crate::discovery::{Fence, RangeError};
 use crate::enroll::{EnrollError, IdentityFolder};
 use crate::snmp::{Client, ClientConfig};
-use crate::store::{Inventory, Outbox, OutboxLimits, StoreError};
-use crate::sys::{Clock, SystemClock};
+use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
+use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
 use crate::uplink::{Dialer, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
 
 /// Version of this firmware.
@@ -63,8 +63,8 @@ pub enum AgentError {
     /// The identity does not make a TLS configuration.
     #[error(transparent)]
     Tls(UplinkError),
-    /// The outbox failed.
-    #[error("the outbox: {0}")]
+    /// The outbox, or the inventory, failed.
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The journal of tasks failed.
     #[error("the journal of tasks cannot be kept: {0}")]
@@ -72,9 +72,9 @@ pub enum AgentError {
     /// The cloud's settings failed.
     #[error("the cloud's settings cannot be kept: {0}")]
     Settings(io::Error),
-    /// The list of known printers failed.
-    #[error("the inventory of printers cannot be kept: {0}")]
-    Inventory(io::Error),
+    /// The system has no randomness.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// A folder or socket cannot be made.
     #[error("{what} cannot be made: {source}")]
     Make {
@@ -156,16 +156,19 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let tls = TlsSettings::new(&identity.tls).map_err(AgentError::Tls)?;
     let dialer = Dialer::new(tls, endpoints.proxy);
 
-    let clock = SystemClock::start();
+    let clock = SystemClock::start(&SystemEntropy)?;
     let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
-    let (outbox, recovery) = Outbox::open(&config.data_dir.join("outbox"), OutboxLimits::default())?;
-    recovery.log();
+    let (outbox, recovery) = Outbox::open(config.data_dir.join("outbox"), Limits::default())?;
+    log(&recovery);
     let outbox = outbox::SharedOutbox::new(outbox);
     let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"))?;
     let settings =
         settings::CloudSettings::open(config.data_dir.join("cloud-settings.json")).map_err(AgentError::Settings)?;
     let inventory_file = config.data_dir.join("inventory.json");
-    let inventory = Inventory::load(&inventory_file).map_err(AgentError::Inventory)?;
+    let (inventory, damage) = Inventory::load(&SystemFs, &inventory_file)?;
+    if let Some(what) = damage {
+        tracing::warn!(%what, "the inventory was damaged and is set aside; a search finds the printers again");
+    }
 
     let (status, status_reader) = watch::channel(Status {
         firmware_version: VERSION.to_owned(),
@@ -253,6 +256,14 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         named("status file", status::keep_file(runtime_dir, shown, clock, token).await.map_err(made))
     });
     Ok(RunningAgent { status: status_reader, stop, parts })
+}
+
+/// Says what was found when the outbox was opened.
+fn log(recovery: &Recovery) {
+    tracing::info!(epoch = %recovery.epoch, pending = recovery.pending, torn_bytes = recovery.torn_bytes, "outbox opened");
+    if !recovery.set_aside.is_empty() || recovery.given_up > 0 {
+        tracing::error!(why = ?recovery.new_epoch, set_aside = ?recovery.set_aside, given_up = recovery.given_up, "the outbox was damaged");
+    }
 }
 
 /// Copies the wake-up link's state into the status.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::status::OutboxStatus;
-use crate::store::{Entry, Outbox, Seq, StoreError};
+use crate::store::{Entry, Epoch, Outbox, Seq, StoreError};
 
 /// A handle to the one outbox.
 #[derive(Debug, Clone)]
@@ -37,11 +37,11 @@ impl SharedOutbox {
         self.with(move |outbox| outbox.append(&payloads)).await
     }
 
-    /// The epoch, and the oldest readings that are not acknowledged.
+    /// The oldest readings that are not acknowledged, all of one epoch.
     ///
     /// # Errors
     /// When they cannot be read back.
-    pub async fn next_batch(&self, max_count: usize, max_bytes: usize) -> Result<(u64, Vec<Entry>), StoreError> {
+    pub async fn next_batch(&self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
         self.with(move |outbox| outbox.next_batch(max_count, max_bytes)).await
     }
 
@@ -49,7 +49,7 @@ impl SharedOutbox {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub async fn acknowledge(&self, epoch: u64, seq: Seq) -> Result<(), StoreError> {
+    pub async fn acknowledge(&self, epoch: Epoch, seq: Seq) -> Result<(), StoreError> {
         self.with(move |outbox| outbox.acknowledge(epoch, seq).map(drop)).await
     }
 
@@ -73,5 +73,5 @@ impl SharedOutbox {
 }
 
 fn level_of(outbox: &Outbox) -> OutboxStatus {
-    OutboxStatus { epoch: outbox.epoch(), last_seq: outbox.last_seq(), pending: outbox.pending() }
+    OutboxStatus { epoch: outbox.epoch().0, last_seq: outbox.last_seq().0, pending: outbox.pending() }
 }

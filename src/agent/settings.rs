@@ -10,7 +10,7 @@ use crate::proto::v1;
 use crate::store::{read_bounded, write_atomically};
 
 /// Largest settings file, in bytes.
-const FILE_MAX_BYTES: u64 = 256 * 1024;
+const FILE_MAX_BYTES: usize = 256 * 1024;
 
 /// Settings of the cloud.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use crate::sys::Clock;
 /// Name of the file in the runtime folder.
 const FILE: &str = "status.json";
 /// Largest such file, in bytes.
-const FILE_MAX_BYTES: u64 = 256 * 1024;
+const FILE_MAX_BYTES: usize = 256 * 1024;
 /// The file is written at most this often…
 const SETTLE: Duration = Duration::from_secs(1);
 /// …and at least this often, so that its age shows a dead agent.

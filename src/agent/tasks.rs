@@ -14,7 +14,7 @@ const REMEMBERED_MAX: usize = 1_024;
 /// Longest id of a task, in characters.
 const ID_MAX_CHARS: usize = 64;
 /// Largest journal file, in bytes: 1,024 entries with a sentence each.
-const FILE_MAX_BYTES: u64 = 1024 * 1024;
+const FILE_MAX_BYTES: usize = 1024 * 1024;
 /// Longest sentence in a report, in characters.
 const MESSAGE_MAX_CHARS: usize = 256;
 

@@ -88,7 +88,7 @@ async fn run(cli: Cli) -> Result<(), String> {
         first_address: FIRST_PRINTER,
         users: sim::usual_users(),
         printers,
-        seed: platen::sys::random_u64(),
+        seed: began_seed(),
         speed: cli.speed,
         ..SimConfig::default()
     })
@@ -128,6 +128,11 @@ async fn run(cli: Cli) -> Result<(), String> {
     cloud.shutdown().await;
     sim.shutdown().await;
     outcome.and(ended)
+}
+
+/// Another life for the printers each time.
+fn began_seed() -> u64 {
+    u64::from_str_radix(&platen::sys::random_hex(8), 16).unwrap_or(1)
 }
 
 async fn interrupted() {

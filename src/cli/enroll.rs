@@ -6,7 +6,7 @@ use super::{Failure, print};
 use crate::enroll::IdentityFolder;
 
 /// Largest PEM file that is read, in bytes.
-const FILE_MAX_BYTES: u64 = 64 * 1024;
+const FILE_MAX_BYTES: usize = 64 * 1024;
 
 pub(super) fn request(data: &Path) -> Result<(), Failure> {
     let request = IdentityFolder::in_data_dir(data).request().map_err(Failure::failed)?;

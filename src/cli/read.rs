@@ -14,7 +14,7 @@ use crate::printer::{self, ReadOptions, Reading};
 use crate::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timing, UsmUser};
 
 /// Largest recording that is read, in bytes.
-const RECORDING_MAX_BYTES: u64 = 256 * 1024 * 1024;
+const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Packets per second when one device is read: the engine's own limits for one device are what matters.
 const READ_PACKETS_PER_SECOND: u32 = 200;
 

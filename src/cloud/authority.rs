@@ -18,7 +18,7 @@ use crate::store::{read_bounded, write_atomically};
 use crate::sys::random_hex;
 
 /// Largest file of the authority, in bytes.
-const FILE_MAX_BYTES: u64 = 64 * 1024;
+const FILE_MAX_BYTES: usize = 64 * 1024;
 /// Life of a box's certificate.
 const BOX_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Life of this cloud's own certificate; a new one is made at each start.

@@ -18,7 +18,7 @@ use crate::store::{read_bounded, write_atomically};
 use crate::uplink::{TlsIdentity, TlsSettings};
 
 /// Largest file of an identity, in bytes.
-const FILE_MAX_BYTES: u64 = 64 * 1024;
+const FILE_MAX_BYTES: usize = 64 * 1024;
 const KEY_FILE: &str = "box.key";
 const CERTIFICATE_FILE: &str = "box.crt";
 const ROOTS_FILE: &str = "roots.crt";

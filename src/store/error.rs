@@ -1,70 +1,112 @@
-//! Why something is not on the disk.
+//! What can go wrong between the box and its disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::{Epoch, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, Seq};
+use crate::sys::EntropyError;
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file or folder failed.
-    #[error("{path} cannot be {act}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// "read", "written", …
+    /// Another process has the outbox open.
+    #[error("cannot open the outbox {}: another process has it open; end that one first", .0.display())]
+    InUse(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {act} {}: {cause}; check that the disk is there, writable and not full", .path.display())]
+    Io {
+        /// What was tried: "write", "sync", "rename" ...
         act: &'static str,
-        /// The operating system's words.
-        source: io::Error,
-    },
-    /// Another process has this outbox open.
-    #[error("{path} is in use by another platen: stop that one, or give this one another data folder")]
-    InUse {
-        /// The lock file.
+        /// With which file.
         path: PathBuf,
+        /// The operating system's words.
+        #[source]
+        cause: io::Error,
     },
-    /// The quota is used up.
+    /// The outbox has reached its bound. Nothing of this append was taken.
     #[error(
-        "the outbox is full ({limit_bytes} bytes): readings are accepted again when the cloud has taken some; check the connection to the cloud"
+        "the outbox is full ({used_bytes} of {max_bytes} bytes): nothing more is accepted until the cloud has taken something"
     )]
     Full {
-        /// The quota, in bytes.
-        limit_bytes: u64,
+        /// Bytes of records on the disk.
+        used_bytes: u64,
+        /// The bound.
+        max_bytes: u64,
     },
-    /// A payload is larger than a record may be.
-    #[error("a record of {size_bytes} bytes is larger than the {limit_bytes} that the outbox takes")]
-    TooLarge {
-        /// Its size, in bytes.
-        size_bytes: usize,
-        /// The limit, in bytes.
-        limit_bytes: usize,
+    /// A payload is too long. Nothing of this append was taken.
+    #[error("payload {index} of this append has {bytes} bytes, at most {MAX_PAYLOAD_BYTES} are allowed")]
+    PayloadTooLong {
+        /// Which of the payloads, from 0.
+        index: usize,
+        /// Its length.
+        bytes: usize,
     },
-    /// An earlier write failed, so the state of the file is not known.
-    #[error("the outbox takes nothing more until it is opened again, because an earlier write to it failed")]
-    Broken,
-    /// An acknowledgement for something that this box never sent.
-    #[error("the acknowledgement of epoch {epoch} up to {seq} is for readings that this box does not have")]
-    UnknownAck {
-        /// The epoch.
-        epoch: u64,
-        /// The sequence number.
-        seq: u64,
+    /// The payloads together are too long. Nothing of this append was taken.
+    #[error("this append has {bytes} bytes, at most {MAX_APPEND_BYTES} are allowed: split it")]
+    AppendTooLong {
+        /// Their length.
+        bytes: usize,
     },
-    /// What was written cannot be read back.
-    #[error("record {seq} in {path} cannot be read back: the storage may be failing")]
+    /// An earlier failure left it unknown what is on the disk.
+    #[error("the outbox takes nothing since an earlier failure ({0}): close it and open it again")]
+    Failed(String),
+    /// A file does not hold what was once written into it.
+    #[error("{} is damaged ({what}): close the outbox and open it again, it will set the file aside", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The sequence number.
-        seq: u64,
+        /// What is wrong with it.
+        what: &'static str,
     },
-    /// The work was stopped from outside.
-    #[error("the work on the outbox was stopped: {0}")]
+    /// An acknowledgement goes past what there is. Nothing was changed.
+    #[error(
+        "the acknowledgement of {seq} in epoch {epoch} goes past the last payload ({last}): the cloud mixes up boxes or this box was cloned"
+    )]
+    AcknowledgedTooMuch {
+        /// The epoch.
+        epoch: Epoch,
+        /// What was acknowledged.
+        seq: Seq,
+        /// What is the last there.
+        last: Seq,
+    },
+    /// An acknowledgement names an epoch of which nothing is held (any more). Nothing was changed.
+    #[error("the acknowledgement names the epoch {0}, of which this outbox holds nothing")]
+    UnknownEpoch(Epoch),
+    /// No randomness for a new epoch.
+    #[error("cannot begin a new epoch: {0}")]
+    NoEntropy(#[from] EntropyError),
+    /// A file is longer than it may be.
+    #[error("{} has more than {max_bytes} bytes: it is none of this program's files; move it away", .path.display())]
+    FileTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        max_bytes: usize,
+    },
+    /// The work on the disk was broken off from outside.
+    #[error("the work on the outbox was broken off: {0}")]
     Stopped(String),
+    /// More printers than an inventory may hold.
+    #[error("an inventory holds at most {max} printers, this one has {count}: forget some that are gone")]
+    TooManyPrinters {
+        /// How many there are.
+        count: usize,
+        /// The bound.
+        max: usize,
+    },
 }
 
 impl StoreError {
-    /// Names a failure of the file system.
-    pub(super) fn file(path: &Path, act: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File { path: path.to_owned(), act, source }
+    /// For `map_err`: what was tried with which file.
+    pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self::Io { act, path: path.to_owned(), cause }
+    }
+
+    /// Whether the disk has no space left (or the quota of the user is used up).
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { cause, .. }
+            if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

@@ -1,58 +1,57 @@
-//! The printers that the box knows: enough to read them again after a restart without a search.
+//! The printers that the box knows, kept over restarts. It can be found again by a sweep, so a damaged file is set
+//! aside and the inventory begins anew.
 
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{read_bounded, write_atomically};
+use super::StoreError;
+use super::files::{read_bounded, with_suffix, write_atomically};
+use super::limits::{MAX_INVENTORY_BYTES, MAX_KNOWN_PRINTERS};
+use crate::sys::Fs;
 
-/// Most printers that one box keeps.
-const PRINTERS_MAX: usize = 5_000;
-/// Largest inventory file, in bytes: 5,000 printers of some 300 bytes.
-const FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;
-
-/// A printer that was read at least once.
+/// A printer as it was last met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownPrinter {
-    /// What it is known by; see the contract's `Reading.device_key`.
+    /// What the device is known by ("serial:VENDOR:SERIAL" ...).
     pub device_key: String,
-    /// Where it answered last.
+    /// The address that answered last ("10.0.0.7").
     pub address: String,
-    /// UDP port of its agent.
+    /// The UDP port there.
     pub port: u16,
     /// Which of the configured credentials it answers to.
     pub credentials_index: usize,
-    /// When it answered last, by the wall clock, milliseconds since 1970.
+    /// When it answered last, by the wall clock of the box, milliseconds since 1970-01-01T00:00:00Z.
     pub last_seen_unix_ms: u64,
 }
 
-/// All of them.
+/// The printers, in the order they were met.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
-    /// In the order in which they were found.
+    /// The printers; at most [`MAX_KNOWN_PRINTERS`].
     pub printers: Vec<KnownPrinter>,
 }
 
 impl Inventory {
-    /// Reads the inventory; none is an empty one.
+    /// Reads an inventory; an empty one when there is no such file. When the file is damaged, it is set aside as
+    /// `*.corrupt`, and the second value says what was wrong.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn load(path: &Path) -> io::Result<Self> {
-        match read_bounded(path, FILE_MAX_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes the inventory.
-    ///
-    /// # Errors
-    /// When that fails; the old one is then still there.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
-        write_atomically(path, &serde_json::to_vec(self).map_err(io::Error::other)?)
+    /// When the disk refuses.
+    pub fn load(fs: &dyn Fs, path: &Path) -> Result<(Self, Option<String>), StoreError> {
+        let what = match read_bounded(fs, path, MAX_INVENTORY_BYTES) {
+            Ok(None) => return Ok((Self::default(), None)),
+            Ok(Some(bytes)) => match serde_json::from_slice::<Self>(&bytes) {
+                Ok(inventory) if inventory.printers.len() <= MAX_KNOWN_PRINTERS => return Ok((inventory, None)),
+                Ok(_) => format!("more than {MAX_KNOWN_PRINTERS} printers"),
+                Err(error) => error.to_string(),
+            },
+            Err(error @ StoreError::FileTooLong { .. }) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let aside = with_suffix(path, ".corrupt");
+        fs.rename(path, &aside).map_err(StoreError::io("set aside", path))?;
+        Ok((Self::default(), Some(what)))
     }
 
     /// Adds a printer, or takes over what is new about one. An address belongs to one printer: who had it before and is
@@ -60,52 +59,87 @@ impl Inventory {
     ///
     /// # Errors
     /// When there is no room for another printer.
-    pub fn remember(&mut self, printer: KnownPrinter) -> Result<(), String> {
+    pub fn remember(&mut self, printer: KnownPrinter) -> Result<(), StoreError> {
         self.printers.retain(|known| {
             known.device_key == printer.device_key || (&known.address, known.port) != (&printer.address, printer.port)
         });
         if let Some(known) = self.printers.iter_mut().find(|known| known.device_key == printer.device_key) {
             *known = printer;
-        } else if self.printers.len() < PRINTERS_MAX {
-            self.printers.push(printer);
-        } else {
-            return Err(format!("this box keeps at most {PRINTERS_MAX} printers: give it narrower ranges"));
+            return Ok(());
         }
+        let count = self.printers.len() + 1;
+        if count > MAX_KNOWN_PRINTERS {
+            return Err(StoreError::TooManyPrinters { count, max: MAX_KNOWN_PRINTERS });
+        }
+        self.printers.push(printer);
         Ok(())
+    }
+
+    /// Writes the inventory in the place of the old one; durable when it returns.
+    ///
+    /// # Errors
+    /// When there are too many printers or the disk refuses; the old file is still there then.
+    pub fn save(&self, fs: &dyn Fs, path: &Path) -> Result<(), StoreError> {
+        let count = self.printers.len();
+        if count > MAX_KNOWN_PRINTERS {
+            return Err(StoreError::TooManyPrinters { count, max: MAX_KNOWN_PRINTERS });
+        }
+        let json =
+            serde_json::to_vec(self).map_err(|error| StoreError::io("write", path)(std::io::Error::other(error)))?;
+        if json.len() > MAX_INVENTORY_BYTES {
+            return Err(StoreError::FileTooLong { path: path.to_owned(), max_bytes: MAX_INVENTORY_BYTES });
+        }
+        write_atomically(fs, path, &json)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn printer(key: &str, address: &str) -> KnownPrinter {
-        KnownPrinter {
-            device_key: key.to_owned(),
-            address: address.to_owned(),
-            port: 161,
-            credentials_index: 0,
-            last_seen_unix_ms: 1,
-        }
-    }
+    use crate::sys::FaultFs;
 
     #[test]
     fn a_printer_that_moved_stays_one_printer() {
+        let at = |n: usize, address: &str| KnownPrinter { address: address.to_owned(), ..printer(n) };
         let mut inventory = Inventory::default();
-        inventory.remember(printer("a", "10.0.0.1")).unwrap();
-        inventory.remember(printer("b", "10.0.0.2")).unwrap();
-        inventory.remember(printer("a", "10.0.0.2")).unwrap();
-        assert_eq!(inventory.printers, [printer("a", "10.0.0.2")]);
+        for met in [at(1, "10.0.0.1"), at(2, "10.0.0.2"), at(1, "10.0.0.2")] {
+            inventory.remember(met).unwrap();
+        }
+        assert_eq!(inventory.printers, [at(1, "10.0.0.2")]);
+    }
+
+    fn printer(n: usize) -> KnownPrinter {
+        let device_key = format!("serial:kyocera:{n}");
+        KnownPrinter { device_key, address: "fd00::7".into(), port: 161, credentials_index: 0, last_seen_unix_ms: 5 }
     }
 
     #[test]
-    fn it_survives_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("inventory.json");
-        assert_eq!(Inventory::load(&file).unwrap(), Inventory::default());
-        let mut inventory = Inventory::default();
-        inventory.remember(printer("a", "10.0.0.1")).unwrap();
-        inventory.save(&file).unwrap();
-        assert_eq!(Inventory::load(&file).unwrap(), inventory);
+    fn an_inventory_comes_back_as_it_was_saved() {
+        let fs = FaultFs::default();
+        let path = Path::new("/d/inventory.json");
+        assert_eq!(Inventory::load(&fs, path).unwrap(), (Inventory::default(), None));
+        let inventory = Inventory { printers: (0..3).map(printer).collect() };
+        inventory.save(&fs, path).unwrap();
+        fs.crash(&mut fastrand::Rng::with_seed(1));
+        assert_eq!(Inventory::load(&fs, path).unwrap(), (inventory, None));
+    }
+
+    #[test]
+    fn a_damaged_inventory_is_set_aside_and_begins_anew() {
+        let fs = FaultFs::default();
+        let path = Path::new("/d/inventory.json");
+        Inventory { printers: vec![printer(1)] }.save(&fs, path).unwrap();
+        fs.cut(path, 20);
+        let (inventory, what) = Inventory::load(&fs, path).unwrap();
+        assert!(inventory.printers.is_empty() && what.is_some());
+        assert_eq!(fs.files()[0].0, Path::new("/d/inventory.json.corrupt"));
+        assert_eq!(Inventory::load(&fs, path).unwrap().1, None);
+    }
+
+    #[test]
+    fn an_inventory_has_a_bound() {
+        let inventory = Inventory { printers: (0..=MAX_KNOWN_PRINTERS).map(printer).collect() };
+        let error = inventory.save(&FaultFs::default(), Path::new("/d/i")).unwrap_err();
+        assert!(error.to_string().contains("at most 4096"), "{error}");
     }
 }

@@ -1,451 +1,405 @@
-//! The outbox: readings that were accepted and that the cloud has not acknowledged yet.
-//!
-//! On the disk: one folder for each epoch (`0001-<epoch>`), in it segment files named by their first sequence number and
-//! a file `acknowledged`. Only the newest epoch takes new readings; older ones, which ended because something in them
-//! was damaged, are delivered up to the damage. A torn last write is cut off: it was never accepted.
+//! The outbox: a queue on the disk between accepting a reading and the cloud's acknowledgement of it.
 
-use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::fmt;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::files::sync_folder_of;
-use super::segment::{HEADER_BYTES, PAYLOAD_MAX_BYTES, Record, holds_a_record, read_records};
-use super::{StoreError, read_bounded, write_atomically};
-use crate::sys::random_u64;
+use super::files::parent;
+use super::generation::{Generation, Segment, SegmentName, Standing};
+use super::limits::{BALLAST_BYTES, Limits, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES};
+use super::opening::{self, Opened, Recovery, STATE};
+use super::record::{
+    Flaw, RECORD_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES, read_record, write_record, write_segment_header,
+};
+use super::state::State;
+use super::{Epoch, Seq, StoreError};
+use crate::sys::{Entropy, Fs, FsFile, FsLock, SystemEntropy, SystemFs};
 
-/// A sequence number: from 1, by one, never used again within its epoch.
-pub type Seq = u64;
-/// Names a run of sequence numbers; random, never 0.
-pub type Epoch = u64;
+/// Name of the file whose lock says that the outbox is open.
+const LOCK: &str = "lock";
+/// Name of the file that keeps some space back.
+const BALLAST: &str = "ballast";
 
-/// A segment that has grown to this size, in bytes, is closed.
-const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
-/// Largest segment that is read, in bytes: one append may exceed the mark by what it brings.
-const SEGMENT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-const ACKNOWLEDGED: &str = "acknowledged";
-const SUFFIX: &str = "seg";
-
-/// How much the outbox takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutboxLimits {
-    /// Bytes on the disk.
-    pub total_bytes: u64,
-}
-
-impl Default for OutboxLimits {
-    /// 256 MiB: 90 days of 200 printers, with room.
-    fn default() -> Self {
-        Self { total_bytes: 256 * 1024 * 1024 }
-    }
-}
-
-/// A reading that waits.
+/// An accepted payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its number.
+    /// The epoch in which it was accepted. All entries of one batch have the same; it can be an older one than
+    /// [`Outbox::epoch`] after damage.
+    pub epoch: Epoch,
+    /// Its number there.
     pub seq: Seq,
-    /// SHA-256 of the payload.
+    /// SHA-256 of the payload as it was accepted.
     pub sha256: [u8; 32],
-    /// What was accepted.
+    /// The payload, byte for byte.
     pub payload: Vec<u8>,
 }
 
-/// What was found when the outbox was opened.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// Readings that wait.
-    pub pending: u64,
-    /// Bytes of a write that was cut off by a crash: never accepted, removed.
-    pub torn_bytes: u64,
-    /// Files that were damaged and set aside.
-    pub damaged: Vec<PathBuf>,
-}
-
-impl Recovery {
-    /// Says in the log what was found.
-    pub fn log(&self) {
-        tracing::info!(pending = self.pending, torn_bytes = self.torn_bytes, "outbox opened");
-        for path in &self.damaged {
-            tracing::error!(path = %path.display(), "a file of the outbox was damaged and is set aside; a new epoch began");
-        }
-    }
-}
-
-/// Where a record lies.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    seq: Seq,
-    segment: Seq,
-    offset: u64,
-    bytes: u64,
-}
-
-/// One epoch on the disk.
-#[derive(Debug)]
-struct EpochFolder {
-    epoch: Epoch,
-    path: PathBuf,
-    acknowledged: Seq,
-    last: Seq,
-    /// First sequence numbers and sizes of the segments, oldest first.
-    segments: VecDeque<(Seq, u64)>,
-    /// What is not acknowledged, oldest first. Bounded by the quota: 32 bytes for each record of at least 48.
-    pending: VecDeque<Place>,
-}
-
-/// The outbox. One process has it open at a time.
-#[derive(Debug)]
+/// The queue. One process has it open at a time.
 pub struct Outbox {
-    folder: PathBuf,
-    limits: OutboxLimits,
-    /// Oldest first; never empty; the last one takes new readings.
-    epochs: VecDeque<EpochFolder>,
-    writer: Option<File>,
-    broken: bool,
-    _lock: File,
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    limits: Limits,
+    current: Generation,
+    /// Epochs that ended with damage and still have something to deliver, oldest first.
+    closed: Vec<Generation>,
+    /// The last segment of the current epoch.
+    active: Option<Box<dyn FsFile>>,
+    /// Set after a failure that leaves it unknown what is on the disk.
+    failed: Option<String>,
+    _lock: FsLock,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Outbox");
+        out.field("dir", &self.dir).field("epoch", &self.epoch()).field("last_seq", &self.last_seq());
+        out.field("pending", &self.pending()).field("failed", &self.failed).finish_non_exhaustive()
+    }
 }
 
 impl Outbox {
-    /// Opens the outbox in `folder`, or begins one there.
+    /// Opens the outbox in this folder (made where missing), checks every record in it and repairs what a power cut
+    /// or the flash has done.
     ///
     /// # Errors
-    /// When the folder cannot be read or written, or another process has it open.
-    pub fn open(folder: &Path, limits: OutboxLimits) -> Result<(Self, Recovery), StoreError> {
-        make_folder(folder)?;
-        let lock = lock(&folder.join("lock"))?;
-        let mut recovery = Recovery::default();
-        let mut epochs = VecDeque::new();
-        for (number, epoch, path) in epoch_folders(folder)? {
-            tracing::debug!(number, epoch, "reading an epoch of the outbox");
-            epochs.push_back(EpochFolder::open(epoch, path, &mut recovery)?);
-        }
-        let mut outbox = Self { folder: folder.to_owned(), limits, epochs, writer: None, broken: false, _lock: lock };
-        if outbox.epochs.is_empty() || !recovery.damaged.is_empty() {
-            outbox.begin_epoch()?;
-        }
-        recovery.pending = outbox.pending();
+    /// When another process has it open, or the disk refuses. Damage is no error: it is told in [`Recovery`].
+    pub fn open(dir: impl AsRef<Path>, limits: Limits) -> Result<(Self, Recovery), StoreError> {
+        Self::open_on(Arc::new(SystemFs), &SystemEntropy, dir.as_ref(), limits)
+    }
+
+    /// As [`open`](Self::open), on a given file system and with given randomness for new epochs.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(
+        fs: Arc<dyn Fs>,
+        entropy: &dyn Entropy,
+        dir: &Path,
+        limits: Limits,
+    ) -> Result<(Self, Recovery), StoreError> {
+        fs.create_dir_all(dir).map_err(StoreError::io("make the folder", dir))?;
+        fs.sync_dir(parent(dir)).map_err(StoreError::io("sync the folder of", dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = fs.try_lock(&lock_path).map_err(StoreError::io("lock", &lock_path))?;
+        let lock = lock.ok_or_else(|| StoreError::InUse(dir.to_owned()))?;
+        let Opened { current, closed, active, recovery } = opening::load(&*fs, entropy, dir)?;
+        let outbox = Self { fs, dir: dir.to_owned(), limits, current, closed, active, failed: None, _lock: lock };
+        outbox.keep_ballast();
         Ok((outbox, recovery))
     }
 
-    /// The epoch of new readings.
+    /// The epoch that new payloads go to.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.epochs.back().map_or(0, |epoch| epoch.epoch)
+        self.current.state.epoch()
     }
 
-    /// The highest sequence number given in [`Outbox::epoch`]; 0 when none was.
+    /// The highest sequence number ever given in [`epoch`](Self::epoch); 0 when none was.
     #[must_use]
     pub fn last_seq(&self) -> Seq {
-        self.epochs.back().map_or(0, |epoch| epoch.last)
+        self.current.last()
     }
 
-    /// Readings that wait.
+    /// Payloads accepted and not yet acknowledged, in all epochs.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.epochs.iter().map(|epoch| epoch.pending.len() as u64).sum()
+        self.generations().map(Generation::pending).sum()
     }
 
-    /// Accepts payloads, all or none, with one write and one sync. They are durable when this returns.
+    /// Bytes of records on the disk, counted against [`Limits::max_total_bytes`].
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.generations().map(Generation::bytes).sum()
+    }
+
+    /// Accepts these payloads, all or none, in this order: one write and one fdatasync. When it returns `Ok`, they
+    /// will be delivered, whatever happens to the power. Returns their sequence numbers (an empty range, starting
+    /// after the last, for no payloads).
     ///
     /// # Errors
-    /// [`StoreError::Full`] and [`StoreError::TooLarge`] leave everything as it was. After any other error nothing is
-    /// taken until the outbox is opened again: a failed sync says nothing about what is on the disk.
+    /// [`StoreError::Full`], [`StoreError::PayloadTooLong`] and [`StoreError::AppendTooLong`] change nothing. After
+    /// any other error nothing more is taken until the outbox is opened again. These payloads are not accepted then;
+    /// only if the process ends or the power fails before the outbox could undo the write, they may be found all
+    /// the same.
     pub fn append(&mut self, payloads: &[Vec<u8>]) -> Result<RangeInclusive<Seq>, StoreError> {
-        if self.broken {
-            return Err(StoreError::Broken);
-        }
-        if let Some(payload) = payloads.iter().find(|payload| payload.len() > PAYLOAD_MAX_BYTES) {
-            return Err(StoreError::TooLarge { size_bytes: payload.len(), limit_bytes: PAYLOAD_MAX_BYTES });
-        }
-        let bytes_more: u64 = payloads.iter().map(|payload| (HEADER_BYTES + payload.len()) as u64).sum();
-        if self.size_bytes().saturating_add(bytes_more) > self.limits.total_bytes {
-            return Err(StoreError::Full { limit_bytes: self.limits.total_bytes });
-        }
-        let result = self.append_records(payloads);
-        self.broken = result.is_err();
-        result
-    }
-
-    fn append_records(&mut self, payloads: &[Vec<u8>]) -> Result<RangeInclusive<Seq>, StoreError> {
-        let Some(current) = self.epochs.back_mut() else { return Err(StoreError::Broken) };
-        let first = current.last + 1;
+        self.check_usable()?;
+        let first = Seq(self.last_seq().0.saturating_add(1));
+        let last = Seq(self.last_seq().0.saturating_add(payloads.len() as u64));
         if payloads.is_empty() {
-            return Ok(RangeInclusive::new(first, current.last));
+            return Ok(first..=last);
         }
-        let needs_new = current.segments.back().is_none_or(|&(_, size)| size >= SEGMENT_BYTES);
-        if needs_new {
-            self.writer = None;
-            current.segments.push_back((first, 0));
+        let size = size_of_append(payloads)?;
+        let begin_segment = self.current.segments.back().is_none_or(|segment| {
+            !segment.payload_lengths.is_empty() && segment.bytes + size > self.limits.segment_bytes
+        });
+        self.check_space(size, begin_segment)?;
+
+        let mut buffer = Vec::with_capacity(SEGMENT_HEADER_BYTES + usize::try_from(size).unwrap_or(0));
+        if begin_segment {
+            write_segment_header(&mut buffer, self.epoch(), first);
         }
-        let Some(segment) = current.segments.back_mut() else { return Err(StoreError::Broken) };
-        let path = segment_path(&current.path, segment.0);
-        let file = match &mut self.writer {
-            Some(file) => file,
-            none => none.insert(open_segment(&path, segment.1)?),
-        };
-        let mut buffer = Vec::new();
-        let mut places = Vec::with_capacity(payloads.len());
-        for (seq, payload) in (first..).zip(payloads) {
-            let record = Record::new(seq, payload);
-            let offset = segment.1 + buffer.len() as u64;
-            places.push(Place { seq, segment: segment.0, offset, bytes: record.size_bytes() });
-            record.write_to(&mut buffer);
+        for (seq, payload) in (first.0..).zip(payloads) {
+            write_record(&mut buffer, Seq(seq), payload);
         }
-        file.write_all(&buffer).map_err(StoreError::file(&path, "written"))?;
-        file.sync_data().map_err(StoreError::file(&path, "synced"))?;
-        if needs_new {
-            sync_folder_of(&path).map_err(StoreError::file(&path, "synced"))?;
+        let written = if begin_segment { self.write_new_segment(first, &buffer) } else { self.write_active(&buffer) };
+        if let Err(error) = written {
+            return Err(self.fail(error));
         }
-        segment.1 += buffer.len() as u64;
-        current.last = first + payloads.len() as u64 - 1;
-        current.pending.extend(places);
-        Ok(first..=current.last)
+        if let Some(segment) = self.current.segments.back_mut() {
+            for payload in payloads {
+                segment.push(payload.len());
+            }
+        }
+        if begin_segment {
+            self.remove_delivered();
+        }
+        Ok(first..=last)
     }
 
-    /// The oldest readings that wait, of one epoch: at most `max_count`, and at most `max_bytes` of payload but for a
-    /// single one that is larger. Empty when nothing waits.
+    /// The oldest payloads that are not acknowledged, in order, all of one epoch. At most `max_count`, and at most
+    /// `max_bytes` of payload together, but always at least one when there is any (and `max_count` is not 0): a
+    /// payload must not be able to block the queue.
     ///
     /// # Errors
-    /// When they cannot be read back.
-    pub fn next_batch(&self, max_count: usize, max_bytes: usize) -> Result<(Epoch, Vec<Entry>), StoreError> {
-        let Some(epoch) = self.epochs.iter().find(|epoch| !epoch.pending.is_empty()) else {
-            return Ok((self.epoch(), Vec::new()));
-        };
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut bytes = 0;
-        let mut open: Option<(Seq, File)> = None;
-        for place in epoch.pending.iter().take(max_count) {
-            bytes += usize::try_from(place.bytes).unwrap_or(usize::MAX);
-            if bytes > max_bytes && !entries.is_empty() {
-                break;
-            }
-            let path = segment_path(&epoch.path, place.segment);
-            let file = match &open {
-                Some((segment, file)) if *segment == place.segment => file,
-                _ => {
-                    let file = File::open(&path).map_err(StoreError::file(&path, "read"))?;
-                    &open.insert((place.segment, file)).1
-                }
-            };
-            let mut buffer = vec![0; usize::try_from(place.bytes).unwrap_or(0)];
-            file.read_exact_at(&mut buffer, place.offset).map_err(StoreError::file(&path, "read"))?;
-            let record = Record::read_from(&buffer)
-                .filter(|record| record.seq == place.seq)
-                .ok_or_else(|| StoreError::Damaged { path: path.clone(), seq: place.seq })?;
-            entries.push(Entry { seq: record.seq, sha256: record.sha256, payload: record.payload });
+    /// When the disk refuses, or a record is not what was written. Then nothing more is taken until the outbox is
+    /// opened again, which sets the file aside.
+    pub fn next_batch(&mut self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        match self.read_batch(max_count, max_bytes.min(MAX_APPEND_BYTES)) {
+            Err(error @ StoreError::Damaged { .. }) => Err(self.fail(error)),
+            other => other,
         }
-        Ok((epoch.epoch, entries))
     }
 
-    /// Takes the cloud's word that it holds everything of `epoch` up to `seq`. An acknowledgement that says less than an
-    /// earlier one changes nothing.
+    /// Takes note that the cloud holds everything of this epoch up to this number, durably, and frees the space of
+    /// whole segments. Returns how many payloads were newly acknowledged: 0 when the cloud told nothing new. (A
+    /// cloud that was restored from a backup may tell less than before; what is deleted here cannot be sent again.)
     ///
     /// # Errors
-    /// When this box has no such readings, or the acknowledgement cannot be written down.
-    pub fn acknowledge(&mut self, epoch: Epoch, seq: Seq) -> Result<(), StoreError> {
-        let newest = self.epoch();
-        let unknown = StoreError::UnknownAck { epoch, seq };
-        let Some(folder) = self.epochs.iter_mut().find(|folder| folder.epoch == epoch) else { return Err(unknown) };
-        if seq > folder.last {
-            return Err(unknown);
+    /// When the number or the epoch was never given (nothing is changed then), or the disk refuses.
+    pub fn acknowledge(&mut self, epoch: Epoch, seq: Seq) -> Result<u64, StoreError> {
+        self.check_usable()?;
+        let known = self.generations().find(|generation| generation.state.epoch() == epoch);
+        let (last, before) = match known {
+            Some(generation) => (generation.last(), generation.state.acknowledged()),
+            None => return Err(StoreError::UnknownEpoch(epoch)),
+        };
+        if seq > last {
+            return Err(StoreError::AcknowledgedTooMuch { epoch, seq, last });
         }
-        folder.acknowledge(seq)?;
-        if epoch != newest && folder.pending.is_empty() {
-            let path = folder.path.clone();
-            self.epochs.retain(|folder| folder.epoch != epoch);
-            fs::remove_dir_all(&path).map_err(StoreError::file(&path, "removed"))?;
+        if seq <= before {
+            return Ok(0);
+        }
+        let acknowledged = |generation: &Generation| {
+            let mut state = generation.state;
+            if state.epoch() == epoch {
+                state.acknowledged = seq.0;
+            }
+            state
+        };
+        // An old epoch of which the cloud has everything is forgotten.
+        let still_open = |generation: &&Generation| generation.state.epoch() != epoch || seq < last;
+        let closed = self.closed.iter().filter(still_open).map(acknowledged).collect();
+        let state = State::new(acknowledged(&self.current), closed);
+        if let Err(error) = self.save(&state) {
+            return Err(self.fail(error));
+        }
+        for generation in self.closed.iter_mut().chain([&mut self.current]) {
+            generation.state = acknowledged(generation);
+        }
+        self.remove_delivered();
+        Ok(seq.0 - before.0)
+    }
+
+    fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.closed.iter().chain([&self.current])
+    }
+
+    fn check_usable(&self) -> Result<(), StoreError> {
+        match &self.failed {
+            Some(cause) => Err(StoreError::Failed(cause.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn fail(&mut self, error: StoreError) -> StoreError {
+        self.failed = Some(error.to_string());
+        error
+    }
+
+    /// Whether an append of this size stays below the bound, counting as free what would be removed with it.
+    fn check_space(&self, size: u64, begin_segment: bool) -> Result<(), StoreError> {
+        let mut used_bytes = self.used_bytes();
+        let mut wanted = size;
+        if begin_segment {
+            wanted += SEGMENT_HEADER_BYTES as u64;
+            let delivered = |segment: &&Segment| segment.last() <= self.current.state.acknowledged();
+            used_bytes -= self.current.segments.back().filter(delivered).map_or(0, |segment| segment.bytes);
+        }
+        let max_bytes = self.limits.max_total_bytes;
+        if used_bytes.saturating_add(wanted) > max_bytes {
+            return Err(StoreError::Full { used_bytes, max_bytes });
         }
         Ok(())
     }
 
-    fn size_bytes(&self) -> u64 {
-        self.epochs.iter().flat_map(|epoch| &epoch.segments).map(|(_, size)| size).sum()
+    fn write_active(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let (Some(segment), Some(file)) = (self.current.segments.back(), self.active.as_mut()) else {
+            return Err(StoreError::Failed("no segment is open for writing".into()));
+        };
+        let path = segment.name.path(&self.dir);
+        let written = write_durably(file.as_mut(), bytes, &path);
+        if written.is_err() {
+            // What was not accepted should not be found: after a failed sync it would look right and not be on the
+            // disk. If this fails too, the next opening finds a torn end.
+            let _ = file.set_len(segment.bytes);
+        }
+        written
     }
 
-    fn begin_epoch(&mut self) -> Result<(), StoreError> {
-        let number = 1 + epoch_folders(&self.folder)?.iter().map(|(number, ..)| *number).max().unwrap_or(0);
-        let epoch = random_u64().max(1);
-        let path = self.folder.join(format!("{number:04}-{epoch:016x}"));
-        make_folder(&path)?;
-        sync_folder_of(&path).map_err(StoreError::file(&path, "synced"))?;
-        let empty =
-            EpochFolder { epoch, path, acknowledged: 0, last: 0, segments: VecDeque::new(), pending: VecDeque::new() };
-        self.epochs.push_back(empty);
-        self.writer = None;
+    fn write_new_segment(&mut self, first: Seq, bytes: &[u8]) -> Result<(), StoreError> {
+        let name = SegmentName { generation: self.current.state.generation, first, standing: Standing::Good };
+        let path = name.path(&self.dir);
+        let mut file = self.fs.create(&path).map_err(StoreError::io("create", &path))?;
+        let written = write_durably(file.as_mut(), bytes, &path)
+            .and_then(|()| self.fs.sync_dir(&self.dir).map_err(StoreError::io("sync the folder of", &path)));
+        if written.is_err() {
+            // As above.
+            let _ = self.fs.remove(&path);
+            return written;
+        }
+        self.active = Some(file);
+        self.current.segments.push_back(Segment::new(name));
         Ok(())
     }
-}
 
-impl EpochFolder {
-    fn open(epoch: Epoch, path: PathBuf, recovery: &mut Recovery) -> Result<Self, StoreError> {
-        let acknowledged = read_acknowledged(&path)?;
-        let mut folder =
-            Self { epoch, path, acknowledged, last: acknowledged, segments: VecDeque::new(), pending: VecDeque::new() };
-        let firsts = segment_firsts(&folder.path)?;
-        let newest = firsts.last().copied();
-        for (position, first) in firsts.iter().copied().enumerate() {
-            let expected = folder.segments.back().map(|_| folder.last + 1);
-            let whole = expected.is_none_or(|expected| expected == first)
-                && folder.open_segment(first, Some(first) == newest, recovery)?;
-            if !whole {
-                // What follows the damage cannot be delivered in order: it is set aside with it.
-                for rest in firsts.iter().copied().skip(position) {
-                    folder.set_aside(rest, recovery)?;
+    /// Writes the state; on a full disk, gives the ballast up for it: an acknowledgement is what frees space.
+    fn save(&self, state: &State) -> Result<(), StoreError> {
+        let path = self.dir.join(STATE);
+        match state.save(&*self.fs, &path) {
+            Err(error) if error.is_disk_full() => {
+                let ballast = self.dir.join(BALLAST);
+                self.fs.remove(&ballast).map_err(StoreError::io("give up", &ballast))?;
+                state.save(&*self.fs, &path)
+            }
+            other => other,
+        }
+    }
+
+    /// Sees that the ballast is there. Without it the outbox works as well, only not on a full disk.
+    fn keep_ballast(&self) {
+        let path = self.dir.join(BALLAST);
+        if self.fs.read_at(&path, BALLAST_BYTES as u64 - 1, 1).is_ok_and(|byte| byte.len() == 1) {
+            return;
+        }
+        if let Ok(mut file) = self.fs.create(&path) {
+            let _ = write_durably(file.as_mut(), &vec![0; BALLAST_BYTES], &path);
+        }
+    }
+
+    /// Removes segments of which the cloud has everything, but never the one that is being written. The state that
+    /// says so is durable already, so it does no harm when a removal fails or is undone by a power cut.
+    /// (Here a tail of seven days would be kept back, for a cloud that was restored from a backup.)
+    fn remove_delivered(&mut self) {
+        let mut removed = false;
+        for (generation, keep) in
+            self.closed.iter_mut().map(|generation| (generation, 0)).chain([(&mut self.current, 1)])
+        {
+            while generation.segments.len() > keep {
+                let Some(segment) = generation.segments.front() else { break };
+                if segment.last() > generation.state.acknowledged() {
+                    break;
                 }
+                // A damaged file stays as evidence; the next opening limits how many.
+                if segment.name.standing == Standing::Good {
+                    match self.fs.remove(&segment.name.path(&self.dir)) {
+                        Ok(()) => removed = true,
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(_) => break,
+                    }
+                }
+                generation.segments.pop_front();
+            }
+        }
+        self.closed.retain(|generation| generation.pending() > 0);
+        if removed {
+            self.keep_ballast();
+        }
+    }
+
+    fn read_batch(&self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::new();
+        let Some(generation) = self.generations().find(|generation| generation.pending() > 0) else {
+            return Ok(entries);
+        };
+        let mut left_bytes = max_bytes;
+        for segment in &generation.segments {
+            let Some((offset, lengths)) = find(segment, generation.state.acknowledged()) else { continue };
+            let mut chosen = 0_u64;
+            let mut read_bytes = 0;
+            for length in lengths.iter().take(max_count.saturating_sub(entries.len())) {
+                let length = *length as usize;
+                if length > left_bytes && (chosen > 0 || !entries.is_empty()) {
+                    left_bytes = 0;
+                    break;
+                }
+                left_bytes = left_bytes.saturating_sub(length);
+                read_bytes += RECORD_OVERHEAD_BYTES + length;
+                chosen += 1;
+            }
+            if chosen == 0 {
+                break;
+            }
+            let first = segment.last().0 + 1 - lengths.len() as u64;
+            let path = segment.name.path(&self.dir);
+            let bytes = self.fs.read_at(&path, offset, read_bytes).map_err(StoreError::io("read", &path))?;
+            let mut rest = bytes.as_slice();
+            for seq in (first..).map(Seq).take(usize::try_from(chosen).unwrap_or(usize::MAX)) {
+                let damaged = |what| StoreError::Damaged { path: path.clone(), what };
+                let (record, size) = read_record(rest).map_err(|flaw| match flaw {
+                    Flaw::CutOff => damaged("it became shorter"),
+                    Flaw::Damaged(what) => damaged(what),
+                    Flaw::DamagedPayload { .. } => damaged("a payload does not match its checksum"),
+                })?;
+                if record.seq != seq {
+                    return Err(damaged("a record has another number than its place"));
+                }
+                let payload = record.payload.to_vec();
+                entries.push(Entry { epoch: generation.state.epoch(), seq, sha256: record.sha256, payload });
+                rest = rest.get(size..).unwrap_or_default();
+            }
+            if chosen < lengths.len() as u64 {
                 break;
             }
         }
-        Ok(folder)
-    }
-
-    /// Takes a segment in. Returns false when it is damaged; the records before the damage are kept.
-    fn open_segment(&mut self, first: Seq, is_newest: bool, recovery: &mut Recovery) -> Result<bool, StoreError> {
-        let path = segment_path(&self.path, first);
-        let bytes = read_bounded(&path, SEGMENT_MAX_BYTES).map_err(StoreError::file(&path, "read"))?;
-        let (records, end) = read_records(&bytes, first);
-        let rest = bytes.get(end..).unwrap_or_default();
-        self.last = self.last.max(first + records.len() as u64 - 1);
-        for (offset, record) in &records {
-            if record.seq > self.acknowledged {
-                let bytes = record.size_bytes();
-                self.pending.push_back(Place { seq: record.seq, segment: first, offset: *offset, bytes });
-            }
-        }
-        self.segments.push_back((first, end as u64));
-        if rest.is_empty() {
-            return Ok(true);
-        }
-        // A crash cuts off the last write of the newest segment, and nothing whole stands behind a cut.
-        if is_newest && !holds_a_record(rest) {
-            let file = OpenOptions::new().write(true).open(&path).map_err(StoreError::file(&path, "opened"))?;
-            file.set_len(end as u64).map_err(StoreError::file(&path, "cut"))?;
-            file.sync_all().map_err(StoreError::file(&path, "synced"))?;
-            recovery.torn_bytes += rest.len() as u64;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// Keeps a copy of a damaged segment for whoever wants to know, and leaves of the original what was whole.
-    fn set_aside(&mut self, first: Seq, recovery: &mut Recovery) -> Result<(), StoreError> {
-        let path = segment_path(&self.path, first);
-        let aside = path.with_extension("damaged");
-        let kept = self.segments.iter().find(|(known, _)| *known == first).map_or(0, |(_, size)| *size);
-        fs::copy(&path, &aside).map_err(StoreError::file(&aside, "written"))?;
-        let file = OpenOptions::new().write(true).open(&path).map_err(StoreError::file(&path, "opened"))?;
-        file.set_len(kept).map_err(StoreError::file(&path, "cut"))?;
-        file.sync_all().map_err(StoreError::file(&path, "synced"))?;
-        if kept == 0 {
-            fs::remove_file(&path).map_err(StoreError::file(&path, "removed"))?;
-        }
-        sync_folder_of(&path).map_err(StoreError::file(&path, "synced"))?;
-        recovery.damaged.push(aside);
-        Ok(())
-    }
-
-    fn acknowledge(&mut self, seq: Seq) -> Result<(), StoreError> {
-        if seq <= self.acknowledged {
-            return Ok(());
-        }
-        // Written before anything is deleted: it is what keeps the numbers from being used again.
-        let path = self.path.join(ACKNOWLEDGED);
-        write_atomically(&path, seq.to_string().as_bytes()).map_err(StoreError::file(&path, "written"))?;
-        self.acknowledged = seq;
-        while self.pending.front().is_some_and(|place| place.seq <= seq) {
-            self.pending.pop_front();
-        }
-        // A closed segment ends before the next one begins. The newest stays: it is being written.
-        while let (Some(&(first, _)), Some(&(next, _))) = (self.segments.front(), self.segments.get(1)) {
-            if next - 1 > seq {
-                break;
-            }
-            let path = segment_path(&self.path, first);
-            fs::remove_file(&path).map_err(StoreError::file(&path, "removed"))?;
-            self.segments.pop_front();
-        }
-        Ok(())
+        Ok(entries)
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), StoreError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::file(path, "made"))
+/// Where the first record after `acknowledged` lies in this segment, and the payload lengths from there on.
+fn find(segment: &Segment, acknowledged: Seq) -> Option<(u64, &[u32])> {
+    let skipped = (acknowledged.0 + 1).saturating_sub(segment.name.first.0);
+    let (skipped, rest) = segment.payload_lengths.split_at_checked(usize::try_from(skipped).ok()?)?;
+    let before: u64 = skipped.iter().map(|length| u64::from(*length) + RECORD_OVERHEAD_BYTES as u64).sum();
+    (!rest.is_empty()).then_some((SEGMENT_HEADER_BYTES as u64 + before, rest))
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StoreError::file(path, "opened"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(source)) => Err(StoreError::file(path, "locked")(source)),
-    }
-}
-
-fn open_segment(path: &Path, size: u64) -> Result<File, StoreError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(StoreError::file(path, "opened"))?;
-    file.seek(SeekFrom::Start(size)).map_err(StoreError::file(path, "opened"))?;
-    Ok(file)
-}
-
-fn segment_path(folder: &Path, first: Seq) -> PathBuf {
-    folder.join(format!("{first:020}.{SUFFIX}"))
-}
-
-fn names_in(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let mut names = Vec::new();
-    for item in fs::read_dir(folder).map_err(StoreError::file(folder, "read"))? {
-        let item = item.map_err(StoreError::file(folder, "read"))?;
-        names.extend(item.file_name().into_string());
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn segment_firsts(folder: &Path) -> Result<Vec<Seq>, StoreError> {
-    let names = names_in(folder)?;
-    Ok(names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.strip_suffix('.')?.parse().ok()).collect())
-}
-
-fn epoch_folders(folder: &Path) -> Result<Vec<(u32, Epoch, PathBuf)>, StoreError> {
-    let mut found = Vec::new();
-    for name in names_in(folder)? {
-        let parts = name
-            .split_once('-')
-            .and_then(|(number, epoch)| Some((number.parse::<u32>().ok()?, u64::from_str_radix(epoch, 16).ok()?)));
-        if let Some((number, epoch)) = parts {
-            found.push((number, epoch, folder.join(&name)));
+/// The size of the records of an append; refuses what is too long.
+fn size_of_append(payloads: &[Vec<u8>]) -> Result<u64, StoreError> {
+    let mut bytes = 0_usize;
+    for (index, payload) in payloads.iter().enumerate() {
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(StoreError::PayloadTooLong { index, bytes: payload.len() });
         }
+        bytes = bytes.saturating_add(RECORD_OVERHEAD_BYTES + payload.len());
     }
-    found.sort();
-    Ok(found)
+    if bytes > MAX_APPEND_BYTES {
+        return Err(StoreError::AppendTooLong { bytes });
+    }
+    Ok(bytes as u64)
 }
 
-fn read_acknowledged(folder: &Path) -> Result<Seq, StoreError> {
-    let path = folder.join(ACKNOWLEDGED);
-    match read_bounded(&path, 64) {
-        Ok(bytes) => std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or(StoreError::Damaged { path, seq: 0 }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(StoreError::file(&path, "read")(error)),
-    }
+fn write_durably(file: &mut dyn FsFile, bytes: &[u8], path: &Path) -> Result<(), StoreError> {
+    file.write_all(bytes).map_err(StoreError::io("write", path))?;
+    file.sync_data().map_err(StoreError::io("sync", path))
 }
-
-#[cfg(test)]
-#[path = "outbox_tests.rs"]
-mod tests;

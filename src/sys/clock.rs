@@ -1,38 +1,46 @@
-//! Two clocks: one that never jumps and one that people read. Only the first is good for differences.
+//! Two clocks and a name: one that never jumps, one that tells the date as well as it can, and the name of this start.
+//! Together they date a reading on a box without a battery-backed clock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::entropy::random_hex;
+use super::{Entropy, EntropyError};
 
-/// The clocks of one start of a process.
+/// Where times come from.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since the start; never jumps.
+    /// Milliseconds since the program started, by the clock that never jumps and never runs backwards.
     fn monotonic_ms(&self) -> u64;
-    /// Milliseconds since 1970-01-01T00:00:00Z, as far as the machine knows.
+    /// Milliseconds since 1970-01-01T00:00:00Z by the wall clock. May be wrong, may jump; 0 when before 1970.
     fn wall_unix_ms(&self) -> u64;
-    /// Random identifier of this start: 16 bytes, hexadecimal.
+    /// Random name of this start (16 bytes, hexadecimal): [`monotonic_ms`](Self::monotonic_ms) values of different
+    /// starts must not be compared.
     fn boot_id(&self) -> &str;
 }
 
-/// The machine's clocks.
+/// The operating system's clocks. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub struct SystemClock {
-    started: Instant,
+    start: Instant,
     boot_id: Arc<str>,
 }
 
 impl SystemClock {
-    /// Begins to count.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { started: Instant::now(), boot_id: random_hex(16).into() }
+    /// Starts the clock at zero and gives this start its name.
+    ///
+    /// # Errors
+    /// When the system has no randomness for the name.
+    pub fn start(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut id = [0_u8; 16];
+        entropy.fill(&mut id)?;
+        let boot_id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { start: Instant::now(), boot_id: boot_id.into() })
     }
 }
 
 impl Clock for SystemClock {
     fn monotonic_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn wall_unix_ms(&self) -> u64 {
@@ -42,5 +50,75 @@ impl Clock for SystemClock {
 
     fn boot_id(&self) -> &str {
         &self.boot_id
+    }
+}
+
+/// A clock that only moves when it is told to: for tests and replays.
+#[derive(Debug)]
+pub struct FixedClock {
+    monotonic_ms: AtomicU64,
+    wall_unix_ms: AtomicU64,
+    boot_id: String,
+}
+
+impl FixedClock {
+    /// A clock that stands at these times.
+    #[must_use]
+    pub fn new(monotonic_ms: u64, wall_unix_ms: u64, boot_id: &str) -> Self {
+        Self {
+            monotonic_ms: AtomicU64::new(monotonic_ms),
+            wall_unix_ms: AtomicU64::new(wall_unix_ms),
+            boot_id: boot_id.to_owned(),
+        }
+    }
+
+    /// Lets time pass on both clocks.
+    pub fn advance_ms(&self, ms: u64) {
+        self.monotonic_ms.fetch_add(ms, Ordering::Relaxed);
+        self.wall_unix_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock, as a time server or a technician would: the other clock goes on undisturbed.
+    pub fn set_wall_unix_ms(&self, ms: u64) {
+        self.wall_unix_ms.store(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for FixedClock {
+    fn monotonic_ms(&self) -> u64 {
+        self.monotonic_ms.load(Ordering::Relaxed)
+    }
+
+    fn wall_unix_ms(&self) -> u64 {
+        self.wall_unix_ms.load(Ordering::Relaxed)
+    }
+
+    fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SystemEntropy;
+    use super::*;
+
+    #[test]
+    fn each_start_has_its_own_name_and_its_clock_does_not_run_backwards() {
+        let first = SystemClock::start(&SystemEntropy).unwrap();
+        let second = SystemClock::start(&SystemEntropy).unwrap();
+        assert_eq!(first.boot_id().len(), 32);
+        assert_ne!(first.boot_id(), second.boot_id());
+        let earlier = first.monotonic_ms();
+        assert!(first.monotonic_ms() >= earlier);
+        assert!(first.wall_unix_ms() > 0);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_leaves_the_other_clock_alone() {
+        let clock = FixedClock::new(5, 1_000, "b");
+        clock.set_wall_unix_ms(9_000_000);
+        clock.advance_ms(10);
+        assert_eq!((clock.monotonic_ms(), clock.wall_unix_ms(), clock.boot_id()), (15, 9_000_010, "b"));
     }
 }

@@ -1,27 +1,57 @@
-//! Random numbers from the operating system, for identifiers that must not repeat.
+//! Randomness for what must not be guessed or must never repeat: names of starts, epochs, keys.
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-fn fill(bytes: &mut [u8]) {
-    // Linux' getrandom(2) cannot fail for such lengths once the pool is ready, and waits until it is. If it does, an
-    // identifier that repeats would mix two boxes' readings: ending here is the smaller harm.
-    if SystemRandom::new().fill(bytes).is_err() {
-        std::process::abort();
+/// The system gave no randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system gave no randomness: restart the box; if it stays so, its image is broken")]
+pub struct EntropyError;
+
+/// Where secure randomness comes from.
+pub trait Entropy: Send + Sync {
+    /// Fills the buffer with random bytes.
+    ///
+    /// # Errors
+    /// When the system has none; the buffer must not be used then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
+
+    /// A random number that is not 0.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    fn nonzero_u64(&self) -> Result<u64, EntropyError> {
+        // Two tries fail together once in 2^128; then the source is broken, not unlucky.
+        for _ in 0..2 {
+            let mut bytes = [0_u8; 8];
+            self.fill(&mut bytes)?;
+            let number = u64::from_le_bytes(bytes);
+            if number != 0 {
+                return Ok(number);
+            }
+        }
+        Err(EntropyError)
     }
 }
 
-/// A random number.
-#[must_use]
-pub fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    fill(&mut bytes);
-    u64::from_le_bytes(bytes)
+/// The kernel's generator, through ring.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        SystemRandom::new().fill(buffer).map_err(|_| EntropyError)
+    }
 }
 
-/// So many random bytes, as hexadecimal text.
+/// So many random bytes of the system, as hexadecimal text: for names that must not repeat and tokens that must not be
+/// guessed, where nothing could go on without them.
 #[must_use]
 pub fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
-    fill(&mut random);
+    if SystemEntropy.fill(&mut random).is_err() {
+        // Linux' getrandom(2) waits until it can answer and then does not fail. If it did, a name that repeats would mix
+        // two boxes' data: ending here is the smaller harm.
+        std::process::abort();
+    }
     random.iter().map(|byte| format!("{byte:02x}")).collect()
 }

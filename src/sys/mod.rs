@@ -1,11 +1,19 @@
-//! The outside world that rules must not touch by themselves: the clock and entropy.
+//! The world under the program: clock, entropy, file system.
 //!
-//! What this room is for: each of them stands behind a small face, so that a test can turn the clock.
-//! What it promises: the real makings do nothing clever.
-//! Who may call it: everybody.
+//! What this room is for: being the only place that touches them, so that every other room can be tested with a
+//! clock that stands still, with chosen randomness, and with a disk that is full, fails or loses power.
+//! What it promises: each trait says exactly what a caller may rely upon after a crash; the real making does no more
+//! than call the operating system.
+//! Who may call it: everybody; it knows nobody.
 
 mod clock;
 mod entropy;
+#[cfg(test)]
+mod fault_fs;
+mod fs;
 
-pub use clock::{Clock, SystemClock};
-pub use entropy::{random_hex, random_u64};
+pub use clock::{Clock, FixedClock, SystemClock};
+pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
+#[cfg(test)]
+pub(crate) use fault_fs::{Fault, FaultFs};
+pub use fs::{Fs, FsFile, FsLock, SystemFs};

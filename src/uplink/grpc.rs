@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Uri};
 use super::{Dialer, Endpoint, UplinkError};
 use crate::proto::v1;
 use crate::proto::v1::agent_client::AgentClient;
-use crate::store::Entry;
+use crate::store::{Entry, Epoch};
 
 /// Longest time for the answer to one call, or to one batch.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -154,16 +154,16 @@ impl Upload {
 
 /// Makes a batch of what the outbox holds.
 #[must_use]
-pub fn upload_batch(epoch: u64, entries: Vec<Entry>) -> v1::ReadingBatch {
+pub fn upload_batch(epoch: Epoch, entries: Vec<Entry>) -> v1::ReadingBatch {
     let readings = entries
         .into_iter()
         .map(|entry| v1::StoredReading {
-            seq: entry.seq,
+            seq: entry.seq.0,
             content_sha256: entry.sha256.to_vec(),
             reading: entry.payload,
         })
         .collect();
-    v1::ReadingBatch { epoch, readings }
+    v1::ReadingBatch { epoch: epoch.0, readings }
 }
 
 /// A connector that has its connection already, and only that one: when it breaks, the session is over.

@@ -1,0 +1,50 @@
+//! Small files of the real file system, with the errors of `std::io`: for identities, settings and status, which have no
+//! faults of their own to be tried.
+
+use std::io;
+use std::path::Path;
+
+use super::{StoreError, files};
+use crate::sys::SystemFs;
+
+/// Puts these bytes in the place of a file of mode 0600, durably: after a power cut the old contents are there or the new.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    files::write_atomically(&SystemFs, path, bytes).map_err(as_io)
+}
+
+/// Reads a whole file of at most `max_bytes`.
+///
+/// # Errors
+/// When there is no such file, it is longer, or the disk refuses.
+pub fn read_bounded(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+    files::read_bounded(&SystemFs, path, max_bytes).map_err(as_io)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn as_io(error: StoreError) -> io::Error {
+    match error {
+        StoreError::Io { cause, .. } => cause,
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_private_and_read_within_its_bound() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert_eq!(read_bounded(&path, 3).unwrap_err().kind(), io::ErrorKind::NotFound);
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(read_bounded(&path, 3).unwrap(), b"two");
+        assert!(read_bounded(&path, 2).is_err());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

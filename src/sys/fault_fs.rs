@@ -1,0 +1,372 @@
+//! A file system in memory for tests: it can fail its n-th call, stop as a killed process does, and lose power.
+//!
+//! It is meaner than a real disk where it may be: after a power cut only what was synced is certain; of the rest any
+//! part may have arrived, cut at any byte or with foreign bytes in it, and any subset of unsynced names. A failed sync
+//! behaves as on Linux: the bytes stay readable, the next sync succeeds, and they are not on the disk all the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Fs, FsFile, FsLock};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// This one call fails with this error.
+    Once(io::ErrorKind),
+    /// This call and all after it fail, until [`FaultFs::repair`]: the disk is dead.
+    ForEver(io::ErrorKind),
+    /// The process is killed in this call: no later call has any effect, until [`FaultFs::repair`] lets the next
+    /// process begin. What was written stays in the kernel's memory.
+    Killed,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    /// As the program sees it.
+    live: Vec<u8>,
+    /// As it is on the disk for certain.
+    durable: Vec<u8>,
+    /// Bytes whose sync failed: readable, taken for clean by the kernel, and not on the disk.
+    lost: Vec<Range<usize>>,
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf, usize),
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    inodes: Vec<Inode>,
+    live: BTreeMap<PathBuf, usize>,
+    durable: BTreeMap<PathBuf, usize>,
+    unsynced: Vec<NameChange>,
+    locks: BTreeSet<PathBuf>,
+    calls: u64,
+    fault: Option<(u64, Fault)>,
+    writes: u64,
+    syncs: u64,
+}
+
+impl Disk {
+    /// Counts a call; says whether it is to fail.
+    fn call(&mut self) -> io::Result<()> {
+        self.calls += 1;
+        match self.fault {
+            Some((nth, Fault::Once(kind))) if self.calls == nth => Err(kind.into()),
+            Some((nth, Fault::ForEver(kind))) if self.calls >= nth => Err(kind.into()),
+            Some((nth, Fault::Killed)) if self.calls >= nth => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the process was killed in an earlier call than this one.
+    fn was_killed(&self) -> bool {
+        matches!(self.fault, Some((nth, Fault::Killed)) if self.calls > nth)
+    }
+
+    fn inode(&self, path: &Path) -> io::Result<usize> {
+        self.live.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &NameChange) {
+        match change {
+            NameChange::Link(path, inode) => {
+                names.insert(path.clone(), *inode);
+            }
+            NameChange::Unlink(path) => {
+                names.remove(path);
+            }
+            NameChange::Rename(from, to, inode) => {
+                names.remove(from);
+                names.insert(to.clone(), *inode);
+            }
+        }
+    }
+
+    fn change(&mut self, change: NameChange) {
+        Self::apply(&mut self.live, &change);
+        self.unsynced.push(change);
+    }
+}
+
+/// The file system; clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FaultFs(Arc<Mutex<Disk>>);
+
+impl FaultFs {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+
+    /// Lets the n-th call from now on (1 is the next) go wrong.
+    pub(crate) fn fail(&self, nth: u64, fault: Fault) {
+        let mut disk = self.disk();
+        disk.calls = 0;
+        disk.fault = Some((nth, fault));
+    }
+
+    /// Lets everything work again; says whether the fault had struck.
+    pub(crate) fn repair(&self) -> bool {
+        let mut disk = self.disk();
+        let calls = disk.calls;
+        disk.fault.take().is_some_and(|(nth, _)| calls >= nth)
+    }
+
+    /// How many writes and how many file syncs there have been.
+    pub(crate) fn writes_and_syncs(&self) -> (u64, u64) {
+        let disk = self.disk();
+        (disk.writes, disk.syncs)
+    }
+
+    /// The power fails. `random` decides what of the unsynced has arrived.
+    pub(crate) fn crash(&self, random: &mut fastrand::Rng) {
+        let mut disk = self.disk();
+        let unsynced = std::mem::take(&mut disk.unsynced);
+        let mut names = disk.durable.clone();
+        let in_order = random.bool();
+        let arrived = random.usize(0..=unsynced.len());
+        for (i, change) in unsynced.iter().enumerate() {
+            // A journal keeps the order; other file systems keep what they like.
+            if if in_order { i < arrived } else { random.bool() } {
+                Disk::apply(&mut names, change);
+            }
+        }
+        disk.live = names.clone();
+        disk.durable = names;
+        for inode in &mut disk.inodes {
+            let mut found = inode.durable.clone();
+            if inode.live.len() >= found.len() && inode.live.starts_with(&found) {
+                let kept = random.usize(found.len()..=inode.live.len());
+                let synced = found.len();
+                found = inode.live[..kept].to_vec();
+                if kept > synced && random.u8(0..3) == 0 {
+                    // The length arrived before the data: zeros, or what was on the disk before.
+                    let hole = random.usize(synced..kept);
+                    let foreign = if random.bool() { 0 } else { random.u8(..) };
+                    found[hole..].fill(foreign);
+                }
+                for range in &inode.lost {
+                    let end = range.end.min(found.len());
+                    if range.start < end {
+                        found[range.start..end].fill(0);
+                    }
+                }
+            } else if random.bool() {
+                // A cut that was not synced has arrived all the same.
+                found.truncate(inode.live.len());
+            }
+            inode.lost.clear();
+            inode.live = found.clone();
+            inode.durable = found;
+        }
+        disk.locks.clear();
+        disk.fault = None;
+    }
+
+    /// Turns over bits of one byte of a file, on the disk and in memory.
+    pub(crate) fn flip(&self, path: &Path, offset: usize, mask: u8) {
+        let mut disk = self.disk();
+        let inode = disk.inode(path).unwrap();
+        disk.inodes[inode].live[offset] ^= mask;
+        disk.inodes[inode].durable = disk.inodes[inode].live.clone();
+    }
+
+    /// Cuts a file short on the disk and in memory.
+    pub(crate) fn cut(&self, path: &Path, length: usize) {
+        let mut disk = self.disk();
+        let inode = disk.inode(path).unwrap();
+        disk.inodes[inode].live.truncate(length);
+        disk.inodes[inode].durable = disk.inodes[inode].live.clone();
+    }
+
+    /// All files and their lengths.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, usize)> {
+        let disk = self.disk();
+        disk.live.iter().map(|(path, inode)| (path.clone(), disk.inodes[*inode].live.len())).collect()
+    }
+
+    /// A second disk with the same contents.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::default();
+        let source = self.disk();
+        {
+            let mut target = copy.disk();
+            for (path, inode) in &source.live {
+                let bytes = source.inodes[*inode].live.clone();
+                target.inodes.push(Inode { durable: bytes.clone(), live: bytes, lost: Vec::new() });
+                let new = target.inodes.len() - 1;
+                target.live.insert(path.clone(), new);
+            }
+            target.durable = target.live.clone();
+        }
+        drop(source);
+        copy
+    }
+}
+
+impl Fs for FaultFs {
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        self.disk().call()
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inode = match disk.inode(path) {
+            Ok(inode) => {
+                disk.inodes[inode].live.clear();
+                disk.inodes[inode].lost.clear();
+                inode
+            }
+            Err(_) => {
+                disk.inodes.push(Inode::default());
+                let inode = disk.inodes.len() - 1;
+                disk.change(NameChange::Link(path.to_owned(), inode));
+                inode
+            }
+        };
+        Ok(Box::new(OpenFile { fs: self.clone(), inode }))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inode = disk.inode(path)?;
+        Ok(Box::new(OpenFile { fs: self.clone(), inode }))
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inode = disk.inode(path)?;
+        let bytes = &disk.inodes[inode].live;
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        let end = start.saturating_add(max_bytes).min(bytes.len());
+        Ok(bytes[start..end].to_vec())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inside = disk.live.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inode = disk.inode(from)?;
+        disk.change(NameChange::Rename(from.to_owned(), to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.call()?;
+        disk.inode(path)?;
+        disk.change(NameChange::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let unsynced = std::mem::take(&mut disk.unsynced);
+        for change in unsynced {
+            let path = match &change {
+                NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(path, ..) => path,
+            };
+            // Renaming is within a folder here.
+            if path.parent() == Some(dir) {
+                Disk::apply(&mut disk.durable, &change);
+            } else {
+                disk.unsynced.push(change);
+            }
+        }
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        if !disk.locks.insert(path.to_owned()) {
+            return Ok(None);
+        }
+        Ok(Some(FsLock::new(HeldLock { fs: self.clone(), path: path.to_owned() })))
+    }
+}
+
+struct HeldLock {
+    fs: FaultFs,
+    path: PathBuf,
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        self.fs.disk().locks.remove(&self.path);
+    }
+}
+
+struct OpenFile {
+    fs: FaultFs,
+    inode: usize,
+}
+
+impl FsFile for OpenFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.writes += 1;
+        let result = disk.call();
+        if disk.was_killed() {
+            return result;
+        }
+        // A write that fails has written a part.
+        let written = if result.is_ok() { bytes } else { &bytes[..bytes.len() * 2 / 3] };
+        disk.inodes[self.inode].live.extend_from_slice(written);
+        result
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.syncs += 1;
+        let result = disk.call();
+        if matches!(disk.fault, Some((_, Fault::Killed))) && result.is_err() {
+            return result;
+        }
+        let inode = &mut disk.inodes[self.inode];
+        match result {
+            Ok(()) => {
+                inode.durable = inode.live.clone();
+                for range in &inode.lost {
+                    inode.durable[range.clone()].fill(0);
+                }
+            }
+            Err(_) if inode.live.len() > inode.durable.len() => {
+                let range = inode.durable.len()..inode.live.len();
+                inode.lost.push(range);
+            }
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
+        let mut disk = self.fs.disk();
+        disk.call()?;
+        let bytes = usize::try_from(bytes).unwrap();
+        let inode = &mut disk.inodes[self.inode];
+        inode.live.truncate(bytes);
+        inode.lost.retain_mut(|range| {
+            range.end = range.end.min(bytes);
+            range.start < range.end
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The few file operations that durable rooms need, and what each of them promises after a power cut.
+//!
+//! Looked at and not taken: the crates `cap-std` and `vfs` (much wider than needed, and neither can lose power).
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Readings and inventories are nobody else's business on the box.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// A file system. All paths are used as given; nothing is followed or expanded.
+pub trait Fs: Send + Sync {
+    /// Makes the folder and its parents where they are missing.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes an empty file, in the place of one that is there. The name is durable after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>>;
+
+    /// Opens an existing file for writing at its end.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn FsFile>>;
+
+    /// Reads at most `max_bytes` from `offset` on; less means that the file ends there.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn read_at(&self, path: &Path, offset: u64, max_bytes: usize) -> io::Result<Vec<u8>>;
+
+    /// Names of the files in a folder, in no order; names that are not UTF-8 are left out (this program makes none).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name, in the place of a file that has it: at every moment one of the two is there.
+    /// Durable after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes names durable: what was created, renamed and removed in this folder.
+    ///
+    /// # Errors
+    /// The operating system's. Then it is unknown what is durable; asking again proves nothing.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the lock of a file (made where missing) for as long as the answer lives; `None` when another has it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>>;
+}
+
+/// An open file.
+pub trait FsFile: Send {
+    /// Writes all bytes at the end of the file. Durable after [`sync_data`](Self::sync_data).
+    ///
+    /// # Errors
+    /// The operating system's; some of the bytes may be written then.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the contents and the length durable.
+    ///
+    /// # Errors
+    /// The operating system's. Then it is unknown what is durable, and a second call may falsely succeed
+    /// (<https://lwn.net/Articles/752063/>): never retry.
+    fn sync_data(&mut self) -> io::Result<()>;
+
+    /// Cuts the file off at this length.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn set_len(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+/// A held lock; released when dropped, and by the operating system when the process ends in whatever way.
+pub struct FsLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
+
+impl FsLock {
+    /// Wraps whatever releases the lock when it is dropped.
+    pub fn new(guard: impl Send + Sync + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl std::fmt::Debug for FsLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FsLock")
+    }
+}
+
+/// The operating system's file system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemFs;
+
+impl Fs for SystemFs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+        // Emptied by hand and opened for appending, so that both ways of opening write at the end.
+        let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
+        file.set_len(0)?;
+        Ok(Box::new(file))
+    }
+
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; max_bytes.min(left)];
+        let mut read = 0;
+        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + read as u64) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>> {
+        let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(FsLock::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl FsFile for File {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Write::write_all(self, bytes)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn set_len(&mut self, bytes: u64) -> io::Result<()> {
+        File::set_len(self, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_written_is_read_from_any_offset_and_only_by_the_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mut file = SystemFs.create(&path).unwrap();
+        file.write_all(b"hello ").unwrap();
+        file.write_all(b"world").unwrap();
+        file.set_len(8).unwrap();
+        file.write_all(b"!").unwrap();
+        assert_eq!(SystemFs.read_at(&path, 6, 100).unwrap(), b"wo!");
+        assert_eq!(SystemFs.read_at(&path, 99, 100).unwrap(), b"");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(SystemFs.list(folder.path()).unwrap(), ["a"]);
+        SystemFs.create(&path).unwrap();
+        assert_eq!(SystemFs.read_at(&path, 0, 100).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_free_again_when_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = SystemFs.try_lock(&path).unwrap();
+        assert!(lock.is_some());
+        assert!(SystemFs.try_lock(&path).unwrap().is_none());
+        drop(lock);
+        assert!(SystemFs.try_lock(&path).unwrap().is_some());
+    }
+}
