@@ -107,27 +107,31 @@ impl Status {
     }
 }
 
-/// Keeps the file up to date until `stop`.
+/// Keeps the file up to date until `stop`, and takes it away then: nobody shall read the status of an agent that is gone.
 ///
 /// # Errors
 /// When the file cannot be written: the runtime folder is gone or full.
 pub(super) async fn keep_file(
     runtime_dir: PathBuf,
-    mut status: watch::Receiver<Status>,
+    status: watch::Receiver<Status>,
     clock: impl Clock,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    let file = runtime_dir.join(FILE);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        result = write_changes(&file, status, clock) => result?,
+    }
+    std::fs::remove_file(file)
+}
+
+async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
     loop {
         let mut current = status.borrow_and_update().clone();
         current.state = current.word().to_owned();
         current.updated_unix_ms = clock.wall_unix_ms();
-        let text = serde_json::to_vec_pretty(&current).map_err(io::Error::other)?;
-        write_atomically(&runtime_dir.join(FILE), &text)?;
+        write_atomically(file, &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
         tokio::select! {
-            () = stop.cancelled() => {
-                // Nobody shall read the status of an agent that is gone.
-                return std::fs::remove_file(runtime_dir.join(FILE));
-            }
             () = tokio::time::sleep(REFRESH) => {}
             changed = status.changed() => {
                 if changed.is_err() {

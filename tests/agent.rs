@@ -1,0 +1,206 @@
+//! The box's agent with real parts around it: simulated printers, the cloud, and a cloud that is not there. Nothing that was
+//! accepted is lost, nothing is stored twice, and the status says what is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use platen::agent::status::Status;
+use platen::agent::{self, AgentError, Config, RunningAgent};
+use platen::cloud::{self, CloudConfig, RunningCloud};
+use platen::enroll::IdentityFolder;
+use platen::sim::{self, RunningSim, SimConfig, generated_fleet};
+use tokio_util::sync::CancellationToken;
+
+const PRINTERS: usize = 20;
+
+async fn start_cloud(folder: &Path, port: u16) -> RunningCloud {
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    cloud::start(CloudConfig {
+        data_dir: folder.join("cloud"),
+        device_addr: address(port),
+        portal_addr: address(0),
+        server_names: vec!["localhost".to_owned()],
+        poll_interval_s: 300,
+    })
+    .await
+    .unwrap()
+}
+
+fn printers(net: u8) -> RunningSim {
+    let first_address = Ipv4Addr::new(127, 87, net, 1);
+    sim::start(SimConfig { first_address, printers: generated_fleet(PRINTERS, 3), speed: 20.0, ..SimConfig::default() })
+        .unwrap()
+}
+
+async fn enrol(folder: &Path, cloud: &RunningCloud) {
+    let identity = IdentityFolder::in_data_dir(&folder.join("box"));
+    let issued = cloud.issue_box(&identity.request().unwrap(), "box").await.unwrap();
+    identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
+}
+
+fn config(folder: &Path, sim: &RunningSim, cloud_port: u16) -> Config {
+    let (first, last) = (sim.printers()[0].address, sim.printers()[PRINTERS - 1].address);
+    let text = format!(
+        "data_dir = \"{at}/box\"\nruntime_dir = \"{at}/run\"\n\
+         [cloud]\nroot_domain = \"localhost\"\ngrpc = \"https://localhost:{cloud_port}\"\nmqtt = \"wss://localhost:{cloud_port}/mqtt\"\n\
+         [lan]\nranges = [\"{first}-{last}\"]\nfence = [\"{first}-{last}\"]\n\
+         [snmp]\nport = {port}\ntimeout_ms = 500\npackets_per_second = 5000\n[schedule]\nread_interval_s = 1\n",
+        at = folder.display(),
+        port = sim.port(),
+    );
+    let path = folder.join("platen.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::load(&path).unwrap()
+}
+
+async fn until(agent: &RunningAgent, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
+    let mut status = agent.status();
+    let found = status.wait_for(|status| is_so(status));
+    tokio::time::timeout(Duration::from_secs(60), found)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
+        .unwrap()
+        .clone()
+}
+
+async fn end(agent: RunningAgent, stop: CancellationToken) {
+    stop.cancel();
+    agent.finished().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_while_the_cloud_is_away_is_delivered_once_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sim = printers(0);
+    let cloud = start_cloud(at, 0).await;
+    let port = cloud.device_addr().port();
+    enrol(at, &cloud).await;
+    cloud.shutdown().await;
+
+    // No cloud: the printers are read all the same, and the status names the cause.
+    let config = config(at, &sim, port);
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let status = until(&agent, "reading without a cloud", |status| {
+        status.outbox.pending >= 2 * PRINTERS as u64 && status.cloud.last_error.is_some()
+    })
+    .await;
+    assert!(status.cloud.last_error.unwrap().starts_with("tcp-blocked"));
+    assert_eq!(status.lan.printers_known as usize, PRINTERS);
+    let epoch = status.outbox.epoch;
+    end(agent, stop).await;
+
+    // After a restart of the box nothing is forgotten, and the numbers go on.
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let status = agent.status().borrow().clone();
+    assert_eq!(status.outbox.epoch, epoch);
+    assert!(status.outbox.pending >= 2 * PRINTERS as u64);
+
+    let cloud = start_cloud(at, port).await;
+    let mut delivered = 0;
+    for _ in 0..600 {
+        let summary = cloud.summary().await.unwrap();
+        delivered = summary.readings;
+        if summary.devices as usize == PRINTERS && agent.status().borrow().outbox.pending < PRINTERS as u64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(delivered >= 2 * PRINTERS as i64, "{delivered} delivered");
+    end(agent, stop).await;
+
+    // What the cloud has, and what still waits, together are what was accepted: none lost, none twice.
+    let (outbox, recovery) =
+        platen::store::Outbox::open(at.join("box/outbox"), platen::store::Limits::default()).unwrap();
+    let summary = cloud.summary().await.unwrap();
+    let accepted = outbox.last_seq().0 as i64;
+    let (stored, waiting) = (summary.readings, recovery.pending as i64);
+    // A batch may have been stored whose acknowledgement the stopped box did not hear.
+    assert!(stored <= accepted && stored + waiting >= accepted, "{stored} stored, {waiting} wait, {accepted} accepted");
+    cloud.shutdown().await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scan_now_is_done_within_seconds_and_status_shows_how_the_box_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sim = printers(1);
+    let cloud = start_cloud(at, 0).await;
+    enrol(at, &cloud).await;
+    let config = config(at, &sim, cloud.device_addr().port());
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let status = until(&agent, "being well", |status| {
+        status.word() == "ok" && status.cloud.wake_link_up && status.lan.last_scan_unix_ms.is_some()
+    })
+    .await;
+
+    let task = cloud.scan_now(&status.box_id).await.unwrap();
+    let mut ended = None;
+    for _ in 0..600 {
+        ended = cloud.task(&task).await.unwrap().filter(|(state, _)| *state >= 2);
+        if ended.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (state, message) = ended.expect("the task did not end");
+    assert_eq!((state, message.starts_with("20 printers read")), (2, true), "{message}");
+
+    let run = at.join("run");
+    common::wait_until("the status file", || run.join("status.json").exists());
+    let output = tokio::task::spawn_blocking(move || {
+        Command::new(env!("CARGO_BIN_EXE_platen"))
+            .args(["status", "--json", "--runtime-dir"])
+            .arg(run)
+            .output()
+            .unwrap()
+    })
+    .await
+    .unwrap();
+    assert!(output.status.success(), "{}", common::text(&output));
+    let shown: Status = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown.box_id, status.box_id);
+    end(agent, stop).await;
+    assert!(!at.join("run/status.json").exists(), "a stopped box leaves no status that could be believed");
+    cloud.shutdown().await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cloud_cannot_lead_the_box_out_of_its_fence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sim = printers(2);
+    let cloud = start_cloud(at, 0).await;
+    enrol(at, &cloud).await;
+    let mut config = config(at, &sim, cloud.device_addr().port());
+    // The fence lets three printers in; the ranges name all.
+    let fence = format!("{}-{}", sim.printers()[0].address, sim.printers()[2].address);
+    config.lan.fence = Some(vec![fence]);
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let status = until(&agent, "a search", |status| status.lan.last_scan_unix_ms.is_some()).await;
+    assert_eq!(status.lan.printers_known, 3);
+    end(agent, stop).await;
+    cloud.shutdown().await;
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_without_an_identity_does_not_start_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let sim = printers(3);
+    let config = config(folder.path(), &sim, 1);
+    let error = agent::start(&config, CancellationToken::new()).unwrap_err();
+    assert!(matches!(error, AgentError::Identity(_)) && error.to_string().contains("platen enroll request"), "{error}");
+    sim.shutdown().await;
+}
