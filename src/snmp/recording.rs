@@ -35,7 +35,7 @@ pub enum RecordingError {
     /// There is no object in it.
     #[error("it has no objects: a recording has lines of the form OID|TAG|VALUE")]
     Empty,
-    /// More objects than [`MAX_OBJECTS`].
+    /// More objects than a recording may have.
     #[error("it has more than {MAX_OBJECTS} objects")]
     TooManyObjects,
 }

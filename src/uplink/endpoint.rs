@@ -30,7 +30,7 @@ pub struct Endpoint {
 /// Why an endpoint is not dialled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Not of the form scheme://host[:port][/path].
+    /// Not of the form `scheme://host[:port][/path]`.
     #[error("\"{0}\" is not an endpoint: write https://HOST[:PORT], wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]")]
     Malformed(String),
     /// Outside of the root domain.

@@ -317,7 +317,7 @@ fn chart(history: &[(i64, i64)]) -> Markup {
     let y = |value: i64| 110.0 - 100.0 * (value - low) as f64 / (high - low).max(1) as f64;
     let points: Vec<String> = history.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
     html! {
-        svg.chart viewBox="0 0 600 120" role="img" aria-label={ "From " (low) " to " (high) } {
+        svg.chart viewBox="0 0 600 120" preserveAspectRatio="none" role="img" aria-label={ "From " (low) " to " (high) } {
             polyline points=(points.join(" ")) {}
         }
         p.muted { (grouped(low.unsigned_abs())) " → " (grouped(high.unsigned_abs())) " in " (duration_words(last.0 - first.0)) }
