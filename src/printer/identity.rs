@@ -76,7 +76,9 @@ impl Clues<'_> {
         let general = || {
             by_device_id().or_else(|| self.hr_device_descr.as_deref().map(text::squeeze)).or_else(|| {
                 let name = self.printer_name.as_deref().map(text::squeeze);
-                name.or_else(|| self.recognition.sys_descr.as_deref().map(text::squeeze))
+                // Where a known vendor has a model in sysDescr its profile says so; else what stands there is no model.
+                let sys_descr = self.recognition.sys_descr.as_deref().filter(|_| profile.is_none());
+                name.or_else(|| sys_descr.map(text::squeeze))
             })
         };
         by_profile
