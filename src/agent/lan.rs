@@ -174,25 +174,16 @@ impl<C: Clock + Clone> Lan<C> {
         stop: &CancellationToken,
     ) -> Result<Outcome, AgentError> {
         let (progress, _) = watch::channel(SearchProgress::default());
-        let found = search(&self.client, &self.fence, addresses, &self.options, &progress, stop).await;
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => return Ok(Outcome::of(TaskState::Failed, error.to_string())),
-        };
-        let mut readings = Vec::new();
-        for Found { target, credentials_index, reading } in found {
-            match reading {
-                Ok(reading) if reading.is_printer => {
-                    self.remember(target, credentials_index, &reading);
-                    readings.push(reading);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::info!(%target, %error, "a device answered and then could not be read"),
-            }
-        }
-        let printers_read = count(readings.len());
-        for group in in_groups(readings) {
-            self.accept(group).await?;
+        let (found, receiver) = mpsc::channel(ACCEPT_AT_ONCE);
+        let (client, fence, options) = (self.client.clone(), self.fence.clone(), self.options.clone());
+        // Printers are accepted as they are found: a wide range takes minutes, and the first of them is wanted at once.
+        let (searched, taken) = tokio::join!(
+            search(&client, &fence, addresses, &options, found, &progress, stop),
+            self.take_found(receiver),
+        );
+        let printers_read = taken?;
+        if let Err(error) = searched {
+            return Ok(Outcome::of(TaskState::Failed, error.to_string()));
         }
         self.save_inventory().await?;
         self.show_inventory();
@@ -210,6 +201,29 @@ impl<C: Clock + Clone> Lan<C> {
             addresses_asked: asked,
             printers_read,
         })
+    }
+
+    /// Accepts what a search finds, in groups; returns how many printers there were.
+    async fn take_found(&mut self, mut found: mpsc::Receiver<Found>) -> Result<u32, AgentError> {
+        let mut printers = 0;
+        let mut devices = Vec::with_capacity(ACCEPT_AT_ONCE);
+        while found.recv_many(&mut devices, ACCEPT_AT_ONCE).await > 0 {
+            let mut group = Vec::new();
+            for Found { target, credentials_index, reading } in devices.drain(..) {
+                match reading {
+                    Ok(reading) if reading.is_printer => {
+                        self.remember(target, credentials_index, &reading);
+                        group.push(reading);
+                    }
+                    Ok(_) => {}
+                    Err(error) => tracing::info!(%target, %error, "a device answered and then could not be read"),
+                }
+            }
+            printers += count(group.len());
+            self.accept(group).await?;
+            self.show_inventory();
+        }
+        Ok(printers)
     }
 
     async fn read_all(&mut self, stop: &CancellationToken) -> Result<(), AgentError> {
@@ -337,13 +351,4 @@ impl<C: Clock + Clone> Lan<C> {
 
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-fn in_groups(readings: Vec<Reading>) -> Vec<Vec<Reading>> {
-    let mut groups = Vec::with_capacity(readings.len() / ACCEPT_AT_ONCE + 1);
-    let mut rest = readings.into_iter().peekable();
-    while rest.peek().is_some() {
-        groups.push(rest.by_ref().take(ACCEPT_AT_ONCE).collect());
-    }
-    groups
 }

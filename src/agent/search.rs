@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::discovery::{AddressSet, Answer, Fence, ProbeError, Prober, SweepOptions, sweep};
@@ -83,7 +84,8 @@ impl Prober for SnmpProber {
     }
 }
 
-/// Searches `addresses`, which lie within `fence`.
+/// Searches `addresses`, which lie within `fence`. Devices are read while others are still searched for, and told to
+/// `found` as they come; when nobody listens there any more, the search ends.
 ///
 /// # Errors
 /// When the engine takes no requests. Silent, odd and broken devices are no errors.
@@ -92,11 +94,11 @@ pub async fn search(
     fence: &Fence,
     addresses: &AddressSet,
     options: &SearchOptions,
+    found: mpsc::Sender<Found>,
     progress: &watch::Sender<SearchProgress>,
     stop: &CancellationToken,
-) -> Result<Vec<Found>, ProbeError> {
+) -> Result<(), ProbeError> {
     let mut answered: HashSet<IpAddr> = HashSet::new();
-    let mut found = Vec::new();
     progress.send_replace(SearchProgress { addresses: addresses.len(), ..SearchProgress::default() });
     for (credentials_index, credentials) in options.credentials.iter().enumerate() {
         if stop.is_cancelled() || answered.len() as u64 == addresses.len() {
@@ -108,32 +110,37 @@ pub async fn search(
         let mut sweep = sweep(prober, fence.clone(), addresses.clone(), sweep_options, stop.clone());
         let probes_before = progress.borrow().probes;
         let counts = sweep.progress();
-        let mut targets = Vec::new();
-        while let Some(responder) = sweep.next().await {
-            answered.insert(responder.address.ip());
-            targets.push(responder.address);
-            let asked = counts.borrow().asked;
-            progress.send_modify(|p| {
-                p.answered += 1;
-                p.probes = probes_before + asked;
-            });
-        }
-        progress.send_modify(|p| p.probes = probes_before + counts.borrow().asked);
-        sweep.finish().await?;
-        let mut readings = futures_util::stream::iter(targets)
-            .map(|target| async move {
-                let reading = read_device(client, target, credentials.clone(), options.timing).await;
-                Found { target, credentials_index, reading }
-            })
-            .buffer_unordered(READ_AT_ONCE);
-        while let Some(device) = readings.next().await {
-            if device.reading.as_ref().is_ok_and(|reading| reading.is_printer) {
-                progress.send_modify(|p| p.printers += 1);
+        let mut readings = FuturesUnordered::new();
+        let mut sweeping = true;
+        while sweeping || !readings.is_empty() {
+            tokio::select! {
+                responder = sweep.next(), if sweeping && readings.len() < READ_AT_ONCE => match responder {
+                    None => sweeping = false,
+                    Some(responder) => {
+                        let target = responder.address;
+                        answered.insert(target.ip());
+                        progress.send_modify(|progress| progress.answered += 1);
+                        readings.push(async move {
+                            let reading = read_device(client, target, credentials.clone(), options.timing).await;
+                            Found { target, credentials_index, reading }
+                        });
+                    }
+                },
+                Some(device) = readings.next() => {
+                    if device.reading.as_ref().is_ok_and(|reading| reading.is_printer) {
+                        progress.send_modify(|progress| progress.printers += 1);
+                    }
+                    if found.send(device).await.is_err() {
+                        return Ok(());
+                    }
+                }
             }
-            found.push(device);
+            let asked = counts.borrow().asked;
+            progress.send_modify(|progress| progress.probes = probes_before + asked);
         }
+        sweep.finish().await?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Reads one device.

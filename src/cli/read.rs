@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
@@ -15,6 +15,8 @@ use crate::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timin
 
 /// Largest recording that is read, in bytes.
 const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Devices that are handed over at once.
+const FOUND_AT_ONCE: usize = 64;
 /// Packets per second when one device is read: the engine's own limits for one device are what matters.
 const READ_PACKETS_PER_SECOND: u32 = 200;
 
@@ -134,11 +136,19 @@ pub(super) fn scan(
         let (progress, shown) = watch::channel(SearchProgress::default());
         let showing = tokio::spawn(show::progress(shown));
         let stop = CancellationToken::new();
-        let found = search(&client, &fence, &addresses, &options, &progress, &stop).await;
+        let (sender, mut receiver) = mpsc::channel(FOUND_AT_ONCE);
+        let collect = async {
+            let mut found = Vec::new();
+            while receiver.recv_many(&mut found, FOUND_AT_ONCE).await > 0 {}
+            found
+        };
+        let (searched, found) =
+            tokio::join!(search(&client, &fence, &addresses, &options, sender, &progress, &stop), collect);
         drop(progress);
         // It ends with the sender; a panic in a progress line is nothing to fail for.
         let _shown = showing.await;
-        found.map_err(Failure::failed)
+        searched.map_err(Failure::failed)?;
+        Ok(found)
     })?;
     show_found(found, json)
 }

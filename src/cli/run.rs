@@ -84,9 +84,10 @@ fn as_text(status: &Status) -> String {
         ),
         format!("outbox     {} readings wait, last number {}", status.outbox.pending, status.outbox.last_seq),
         format!(
-            "printers   {} known, {} answered · last search {}{}",
+            "printers   {} known, {} answered{} · last search {}{}",
             status.lan.printers_known,
             status.lan.printers_answering,
+            status.lan.activity.as_deref().map_or(String::new(), |activity| format!(", {activity} now")),
             ago(status.lan.last_scan_unix_ms),
             or_fine(&status.lan.last_error)
         ),
