@@ -75,7 +75,7 @@ pub struct SnmpSection {
     pub timeout_ms: u64,
     /// Further tries.
     pub retries: u32,
-    /// Packets per second while sweeping and reading, in all.
+    /// Packets per second while addresses are searched; known printers are read with 200, or this where it is more.
     pub packets_per_second: u32,
 }
 

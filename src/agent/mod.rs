@@ -43,6 +43,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const COMMANDS_MAX: usize = 8;
 /// Ends of tasks that may wait to be written down: one for each command.
 const ENDED_MAX: usize = COMMANDS_MAX;
+/// Packets per second while known printers are read: each of them gets one request at a time, so none is pressed.
+const READ_PACKETS_PER_SECOND: u32 = 200;
 /// A device that has answered gets the configured patience; an address that may hold nothing gets one second try.
 const PROBE_RETRIES: u32 = 1;
 /// …and less time: an agent that needs longer for one object is found by the next search.
@@ -186,11 +188,12 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
 
-    let client = Client::open(ClientConfig {
-        packets_per_second: Some(config.snmp.packets_per_second),
-        ..ClientConfig::default()
-    })
-    .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
+    let open = |packets_per_second| {
+        Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
+            .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })
+    };
+    let prober = open(config.snmp.packets_per_second)?;
+    let client = open(config.snmp.packets_per_second.max(READ_PACKETS_PER_SECOND))?;
     let timing = config.snmp.timing();
 
     let wake_link = WakeLink::new(
@@ -204,6 +207,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         clock: clock.clone(),
         boot: boot.clone(),
         options: SearchOptions {
+            prober,
             port: config.snmp.port,
             credentials,
             timing,

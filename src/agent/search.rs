@@ -22,6 +22,9 @@ const PROBE_AT_ONCE: usize = 512;
 /// What a search needs besides the addresses.
 #[derive(Debug, Clone)]
 pub struct SearchOptions {
+    /// The engine that asks addresses; its pace is the search's. Devices that answered are read by another one, so that
+    /// they need not wait behind all the silent addresses.
+    pub prober: Client,
     /// UDP port of the agents.
     pub port: u16,
     /// Tried in this order.
@@ -104,8 +107,11 @@ pub async fn search(
         if stop.is_cancelled() || answered.len() as u64 == addresses.len() {
             break;
         }
-        let prober =
-            SnmpProber { client: client.clone(), credentials: credentials.clone(), timing: options.probe_timing };
+        let prober = SnmpProber {
+            client: options.prober.clone(),
+            credentials: credentials.clone(),
+            timing: options.probe_timing,
+        };
         let sweep_options = SweepOptions { port: options.port, at_once: PROBE_AT_ONCE, skip: answered.clone() };
         let mut sweep = sweep(prober, fence.clone(), addresses.clone(), sweep_options, stop.clone());
         let probes_before = progress.borrow().probes;

@@ -119,12 +119,7 @@ pub(super) fn scan(
 ) -> Result<(), Failure> {
     let ranges = Ranges::parse(ranges).map_err(Failure::usage)?;
     let fence = fence.fence()?;
-    let options = SearchOptions {
-        port,
-        credentials: snmp.credentials()?,
-        timing: snmp.timing(),
-        probe_timing: Timing { retries: snmp.retries.min(1), ..snmp.timing() },
-    };
+    let credentials = snmp.credentials()?;
     let found = runtime()?.block_on(async {
         let addresses = ranges.resolve(&fence, &DnsResolver).await.map_err(Failure::failed)?;
         if addresses.is_empty() {
@@ -132,7 +127,14 @@ pub(super) fn scan(
                 "none of these addresses lies within the fence ({fence}): nothing was sent; --fence allows others"
             )));
         }
-        let client = open_client(rate)?;
+        let options = SearchOptions {
+            prober: open_client(rate)?,
+            port,
+            credentials,
+            timing: snmp.timing(),
+            probe_timing: Timing { retries: snmp.retries.min(1), ..snmp.timing() },
+        };
+        let client = open_client(rate.max(READ_PACKETS_PER_SECOND))?;
         let (progress, shown) = watch::channel(SearchProgress::default());
         let showing = tokio::spawn(show::progress(shown));
         let stop = CancellationToken::new();
