@@ -21,8 +21,6 @@ use crate::sys::random_hex;
 
 /// Longest list of ranges that is taken from a form, in bytes.
 const RANGES_MAX_BYTES: usize = 8 * 1024;
-/// What pages may load: themselves. Their one script and style are allowed by a nonce.
-const NONCE_PLACE: &str = "NONCE";
 
 #[derive(Debug, Clone)]
 struct Portal {
@@ -96,10 +94,10 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A whole page, with the nonce that lets its own script and style in.
-fn page(markup: maud::Markup) -> Response {
+/// A whole page around a view. It may load itself only; its one script and style are let in by a nonce.
+fn page(title: &str, fragment: &str, view: maud::Markup) -> Response {
     let nonce = random_hex(16);
-    let body = markup.into_string().replace(NONCE_PLACE, &nonce);
+    let body = pages::whole(title, fragment, view, &nonce).into_string();
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
@@ -118,7 +116,7 @@ async fn fleet_view(portal: &Portal) -> Result<maud::Markup, Failure> {
 }
 
 async fn fleet(State(portal): State<Portal>) -> Result<Response, Failure> {
-    Ok(page(pages::whole("Fleet", "/fragment", fleet_view(&portal).await?)))
+    Ok(page("Fleet", "/fragment", fleet_view(&portal).await?))
 }
 
 async fn fragment(State(portal): State<Portal>) -> Result<Response, Failure> {
@@ -137,7 +135,7 @@ fn no_such_printer() -> Response {
 
 async fn printer(State(portal): State<Portal>, Path(id): Path<i64>) -> Result<Response, Failure> {
     Ok(match printer_view(&portal, id).await? {
-        Some(view) => page(pages::whole("Printer", &format!("/printers/{id}/fragment"), view)),
+        Some(view) => page("Printer", &format!("/printers/{id}/fragment"), view),
         None => no_such_printer(),
     })
 }

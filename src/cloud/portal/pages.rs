@@ -2,7 +2,6 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::NONCE_PLACE;
 use crate::cloud::db::{BoxRow, DeviceRow, TaskRow};
 use crate::proto::v1;
 
@@ -14,7 +13,7 @@ const INTERVALS_UNTIL_SILENT: i64 = 3;
 const OLD_AFTER_MS: i64 = 60 * 60 * 1_000;
 
 /// A page around a view that renews itself from `fragment`.
-pub(super) fn whole(title: &str, fragment: &str, view: Markup) -> Markup {
+pub(super) fn whole(title: &str, fragment: &str, view: Markup, nonce: &str) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -24,7 +23,7 @@ pub(super) fn whole(title: &str, fragment: &str, view: Markup) -> Markup {
                 meta name="color-scheme" content="light dark";
                 title { (title) " · platen" }
                 link rel="icon" href="data:,";
-                style nonce=(NONCE_PLACE) { (PreEscaped(STYLE)) }
+                style nonce=(nonce) { (PreEscaped(STYLE)) }
                 noscript { meta http-equiv="refresh" content="5"; }
             }
             body {
@@ -33,7 +32,7 @@ pub(super) fn whole(title: &str, fragment: &str, view: Markup) -> Markup {
                     span.live #live role="status" title="The page renews itself" { "live" }
                 }
                 main #view data-fragment=(fragment) { (view) }
-                script nonce=(NONCE_PLACE) { (PreEscaped(SCRIPT)) }
+                script nonce=(nonce) { (PreEscaped(SCRIPT)) }
             }
         }
     }
