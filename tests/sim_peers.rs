@@ -232,7 +232,7 @@ async fn odd_printers_end_as_named_errors_or_cut_walks_and_hold_nobody_up() {
         (at(1), Fault::Looping),
         (at(2), Fault::Endless),
         (at(3), Fault::Garbage),
-        (at(4), Fault::Lossy(200)),
+        (at(4), Fault::Lossy(100)),
         (at(5), Fault::Slow(Duration::from_millis(100))),
         (at(6), Fault::Silent),
     ];
