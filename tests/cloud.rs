@@ -181,12 +181,17 @@ async fn only_a_box_of_this_cloud_is_let_in_and_the_box_believes_only_its_cloud(
         Err(error) => error,
     };
     assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
-    // A box that was turned away is told so, also on a connection that it had before.
+    // A box that was turned away is told so, also on a connection and in an upload that it had before.
     let mut session = world.session(&a_box.tls).await.unwrap();
     session.poll(v1::BoxStatus::default()).await.unwrap();
+    let mut upload = session.upload().await.unwrap();
+    upload.send(batch(9, 1, &[reading("A", 1, 1)])).await.unwrap();
     world.cloud.revoke(&a_box.id).await.unwrap();
+    let error = upload.send(batch(9, 2, &[reading("A", 2, 2)])).await.unwrap_err();
+    assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
     let error = session.poll(v1::BoxStatus::default()).await.unwrap_err();
     assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
+    assert_eq!(world.cloud.summary().await.unwrap().readings, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

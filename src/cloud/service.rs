@@ -27,11 +27,19 @@ pub(super) struct AgentService {
 impl AgentService {
     /// The box that calls. Looked up again at each call: a box may have been turned away while it was connected.
     async fn caller<T>(&self, request: &Request<T>) -> Result<String, Status> {
-        let unknown = || Status::unauthenticated("this certificate belongs to no box of this cloud");
         let caller = request.extensions().get::<Caller>().cloned().ok_or_else(unknown)?;
         let id = caller.box_id.ok_or_else(unknown)?;
-        if self.shared.database.is_welcome(&id).await.map_err(internal)? { Ok(id) } else { Err(unknown()) }
+        check_welcome(&self.shared, &id).await?;
+        Ok(id)
     }
+}
+
+fn unknown() -> Status {
+    Status::unauthenticated("this certificate belongs to no box of this cloud")
+}
+
+async fn check_welcome(shared: &Shared, id: &str) -> Result<(), Status> {
+    if shared.database.is_welcome(id).await.map_err(internal)? { Ok(()) } else { Err(unknown()) }
 }
 
 /// What went wrong inside is logged and not told.
@@ -66,6 +74,8 @@ impl Agent for AgentService {
         // Each batch is answered before the next one is taken, so nothing piles up here.
         let acks = futures_util::stream::try_unfold(state, |(shared, id, mut batches)| async move {
             let Some(batch) = batches.message().await? else { return Ok(None) };
+            // A stream may outlive the box's welcome.
+            check_welcome(&shared, &id).await?;
             let ack = store_batch(&shared, &id, &batch).await?;
             Ok(Some((ack, (shared, id, batches))))
         });
