@@ -142,7 +142,8 @@ async fn net_snmp_is_told_what_is_wrong() {
 }
 
 fn client() -> Client {
-    Client::open(ClientConfig { packets_per_second: Some(20_000), ..ClientConfig::default() }).unwrap()
+    Client::open(ClientConfig { packets_per_second: Some(20_000), gap: Duration::ZERO, ..ClientConfig::default() })
+        .unwrap()
 }
 
 fn timing() -> Timing {

@@ -215,7 +215,7 @@ fn ways_in() -> Vec<(&'static str, Credentials)> {
 }
 
 fn client() -> Client {
-    Client::open(ClientConfig { packets_per_second: None, ..ClientConfig::default() }).unwrap()
+    Client::open(ClientConfig { packets_per_second: None, gap: Duration::ZERO, ..ClientConfig::default() }).unwrap()
 }
 
 /// Patient, so that a slow machine fails no test.

@@ -1,14 +1,16 @@
 //! The handle of the engine: opens it, makes sessions, and remembers SNMPv3 engines as long as it lives.
 
 use super::codec::{Message, Peer};
-use super::engine::{Engine, Job, Outcome};
+use super::engine::{Engine, Job, Manners, Order, Outcome};
 use super::limits::{
-    DEFAULT_BURST, DEFAULT_PACKETS_PER_SECOND, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_WINDOW, JOB_CHANNEL, KEY_MAKERS,
-    MAX_PEERS,
+    DEFAULT_BURST, DEFAULT_GAP, DEFAULT_PACKETS_PER_SECOND, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_WINDOW, JOB_CHANNEL,
+    KEY_MAKERS, MAX_PEERS,
 };
 use super::pacing::TokenBucket;
 use super::sockets::{Sockets, comparable};
-use super::{Credentials, Session, SnmpError, UsmReport, UsmUser};
+use super::statistics::Counters;
+use super::sweep::SweepState;
+use super::{Credentials, Session, SnmpError, Statistics, UsmReport, UsmUser};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -42,6 +44,8 @@ pub struct ClientConfig {
     pub packets_per_second: Option<u32>,
     /// Datagrams that may leave at once after a pause.
     pub burst: u32,
+    /// Least time between two requests to the same device ([`DEFAULT_GAP`]).
+    pub gap: Duration,
     /// SO_RCVBUF to ask for, in bytes.
     pub receive_buffer_bytes: usize,
 }
@@ -52,6 +56,7 @@ impl Default for ClientConfig {
             window: DEFAULT_WINDOW,
             packets_per_second: Some(DEFAULT_PACKETS_PER_SECOND),
             burst: DEFAULT_BURST,
+            gap: DEFAULT_GAP,
             receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
         }
     }
@@ -65,7 +70,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    jobs: mpsc::Sender<Job>,
+    orders: mpsc::Sender<Order>,
+    counters: Arc<Counters>,
     peers: Mutex<Peers>,
     key_makers: Semaphore,
 }
@@ -81,18 +87,32 @@ impl Client {
     pub fn open(config: ClientConfig) -> io::Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let sockets = Sockets::open(config.receive_buffer_bytes)?;
-        let (jobs, receiver) = mpsc::channel(JOB_CHANNEL);
+        let (orders, receiver) = mpsc::channel(JOB_CHANNEL);
         let bucket = TokenBucket::new(config.packets_per_second, config.burst, Instant::now());
-        let engine = Engine::new(receiver, config.window, bucket, fastrand::Rng::new());
+        let manners = Manners { window: config.window, bucket, gap: config.gap };
+        let counters = Arc::<Counters>::default();
+        let engine = Engine::new(receiver, manners, fastrand::Rng::new(), Arc::clone(&counters));
         runtime.spawn(engine.run(sockets));
         let (peers, key_makers) = (Mutex::default(), Semaphore::new(KEY_MAKERS));
-        Ok(Self { shared: Arc::new(Shared { jobs, peers, key_makers }) })
+        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, key_makers }) })
     }
 
     /// A way to ask one device. Nothing is sent until it is used.
     #[must_use]
     pub fn session(&self, target: SocketAddr, credentials: Credentials, timing: Timing) -> Session {
         Session::new(self.clone(), comparable(target), credentials, timing)
+    }
+
+    /// What the engine has done and seen until now.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.shared.counters.read()
+    }
+
+    /// Hands a sweep to the engine.
+    pub(super) async fn start_sweep(&self, sweep: SweepState) -> Result<(), SnmpError> {
+        let ended = |_| SnmpError::Engine("it has ended".to_owned());
+        self.shared.orders.send(Order::Sweep(Box::new(sweep))).await.map_err(ended)
     }
 
     /// Sends one message and waits for what ends it.
@@ -104,7 +124,7 @@ impl Client {
     ) -> Result<Outcome, SnmpError> {
         let (job, answer) = Job::new(target, message, timing)?;
         let ended = || SnmpError::Engine("it has ended".to_owned());
-        self.shared.jobs.send(job).await.map_err(|_| ended())?;
+        self.shared.orders.send(Order::Ask(job)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
 

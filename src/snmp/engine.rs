@@ -1,19 +1,27 @@
 //! The engine: one task, one UDP socket per address family, and a table of what is on the wire.
 //!
-//! A request passes four gates: one at a time per target, the window (how many answers may arrive at once), the
-//! pacing (datagrams a second), and the kernel. It leaves the table with an answer that came from the asked address
-//! and port and bears one of its ids, or when its last deadline has passed. A request that has missed its first
-//! deadline gives its place in the window back: from a silent target no burst of answers is to be feared, and a sweep
-//! over dead addresses would otherwise crawl.
+//! A request passes five gates: one at a time per target, the gap between two requests to the same target, the window
+//! (how many answers may arrive at once), the pacing (datagrams a second), and the kernel. It leaves the table with an
+//! answer that came from the asked address and port and bears one of its ids, or when its last deadline has passed. A
+//! request that has missed its first deadline gives its place in the window back: from a silent target no burst of
+//! answers is to be feared, and a round over dead printers would otherwise crawl.
+//!
+//! How long to wait is learnt from each target ([`RoundTrip`]); the last try waits at least as long as was configured, so
+//! that a printer that has to wake up first is not given up on because it was quick before.
+//!
+//! A sweep has no table at all ([`super::sweep`]); it goes on with what the sessions leave of the pace.
 
 use super::codec::{self, Decoded, Message, Report, Response};
-use super::limits::{MAX_DATAGRAM_BYTES, MAX_IN_FLIGHT, MAX_RETRIES, MAX_TIMEOUT, MAX_WAITING, TURN};
+use super::limits::{MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN};
 use super::pacing::TokenBucket;
-use super::sockets::{SendTrouble, Sockets};
+use super::round_trip::RoundTrip;
+use super::sockets::{ReceiveBuffer, SendTrouble, Sockets};
+use super::statistics::Counters;
+use super::sweep::{Heard, Next, SweepState};
 use super::{SnmpError, Timing, guard};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -53,11 +61,20 @@ impl Job {
     }
 }
 
+/// What the engine is told to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    Ask(Job),
+    Sweep(Box<SweepState>),
+}
+
 /// Something on the wire.
 struct Flight {
     job: Job,
     /// The ids of all tries: an answer to an earlier one is an answer.
     ids: Vec<i32>,
+    /// How long the first try waits.
+    first_wait: Duration,
     deadline: Option<Instant>,
     in_window: bool,
     /// What came from the target for this request and could not be read.
@@ -67,96 +84,174 @@ struct Flight {
 /// A request's number within the engine; never used twice.
 type Serial = u64;
 
+/// One device, as long as something is known of it or wanted from it.
+#[derive(Default)]
+struct Target {
+    turn: Turn,
+    /// Requests that wait until it is free.
+    behind: VecDeque<Job>,
+    round_trip: Option<RoundTrip>,
+    /// When it was last sent something.
+    last_sent: Option<Instant>,
+}
+
+/// Whose turn it is at a target.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Free,
+    /// A request's that is ready, or waits for the gap to pass.
+    Given,
+    /// This request's, which is on the wire.
+    Flying(Serial),
+}
+
 /// How long to wait when the kernel has no room for a datagram.
 const KERNEL_PAUSE: Duration = Duration::from_millis(5);
+/// A target that was sent nothing for so long is forgotten first when there are too many.
+const TARGET_OLD: Duration = Duration::from_secs(3_600);
+
+/// How the engine treats the network.
+pub(super) struct Manners {
+    pub(super) window: usize,
+    pub(super) bucket: TokenBucket,
+    pub(super) gap: Duration,
+}
 
 pub(super) struct Engine {
-    jobs: mpsc::Receiver<Job>,
+    orders: mpsc::Receiver<Order>,
     window: usize,
     bucket: TokenBucket,
+    gap: Duration,
     rng: fastrand::Rng,
+    counters: Arc<Counters>,
+    targets: HashMap<SocketAddr, Target>,
     flights: HashMap<Serial, Flight>,
-    by_id: HashMap<(SocketAddr, i32), Serial>,
+    /// The try that an answer belongs to: its request, and when it was sent.
+    by_id: HashMap<(SocketAddr, i32), (Serial, Instant)>,
     deadlines: BTreeSet<(Instant, Serial)>,
     next_serial: Serial,
     in_window: usize,
-    /// Targets whose turn is taken: by something ready, or by this on the wire.
-    busy: HashMap<SocketAddr, Option<Serial>>,
-    /// Requests whose target has something on the wire, in order.
-    behind: HashMap<SocketAddr, VecDeque<Job>>,
+    /// Requests that wait for the gap at their target to pass, by when it has.
+    resting: BTreeMap<(Instant, Serial), Job>,
     /// Requests whose target is free.
     ready: VecDeque<Job>,
     /// On the wire before, and due for another try.
     again: VecDeque<Serial>,
-    /// Requests in `behind` and `ready`.
+    /// Requests behind others, resting and ready.
     waiting: usize,
+    /// The first of these is under way.
+    sweeps: VecDeque<Box<SweepState>>,
     /// The kernel has no room until then.
     pause_until: Option<Instant>,
 }
 
 impl Engine {
-    pub(super) fn new(jobs: mpsc::Receiver<Job>, window: usize, bucket: TokenBucket, rng: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        orders: mpsc::Receiver<Order>,
+        manners: Manners,
+        rng: fastrand::Rng,
+        counters: Arc<Counters>,
+    ) -> Self {
         Self {
-            jobs,
-            window: window.clamp(1, MAX_IN_FLIGHT),
-            bucket,
+            orders,
+            window: manners.window.clamp(1, MAX_IN_FLIGHT),
+            bucket: manners.bucket,
+            gap: manners.gap,
             rng,
+            counters,
+            targets: HashMap::new(),
             flights: HashMap::new(),
             by_id: HashMap::new(),
             deadlines: BTreeSet::new(),
             next_serial: 0,
             in_window: 0,
-            busy: HashMap::new(),
-            behind: HashMap::new(),
+            resting: BTreeMap::new(),
             ready: VecDeque::new(),
             again: VecDeque::new(),
             waiting: 0,
+            sweeps: VecDeque::new(),
             pause_until: None,
         }
     }
 
     /// Works until every client is dropped.
     pub(super) async fn run(mut self, sockets: Sockets) {
-        let mut buffer = vec![0; MAX_DATAGRAM_BYTES + 1];
+        let mut buffer = ReceiveBuffer::new();
         loop {
             let now = Instant::now();
             self.expire(now);
-            let transmit_at = self.transmit(&sockets, now);
-            let wake = [transmit_at, self.deadlines.first().map(|(at, _)| *at)].into_iter().flatten().min();
+            self.wake_rested(now);
+            let wake = [
+                self.transmit(&sockets, now),
+                self.deadlines.first().map(|(at, _)| *at),
+                self.resting.first_key_value().map(|((at, _), _)| *at),
+            ];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
-                job = self.jobs.recv(), if self.waiting < MAX_WAITING => match job {
-                    Some(job) => self.take_up(job),
+                order = self.orders.recv(), if self.waiting < MAX_WAITING => match order {
+                    Some(order) => self.take_up(order, now),
                     None => return,
                 },
                 () = sockets.readable_v4() => self.receive(&sockets, false, &mut buffer),
                 () = sockets.readable_v6() => self.receive(&sockets, true, &mut buffer),
-                () = sleep_until(wake) => {}
+                () = sleep_until(wake, now) => {}
             }
         }
     }
 
-    /// Takes one request up, and those that wait behind it in the channel.
-    fn take_up(&mut self, job: Job) {
-        self.queue(job);
+    /// Takes one order up, and those that wait behind it in the channel.
+    fn take_up(&mut self, order: Order, now: Instant) {
+        self.follow(order, now);
         for _ in 1..TURN {
             if self.waiting >= MAX_WAITING {
                 return;
             }
-            match self.jobs.try_recv() {
-                Ok(job) => self.queue(job),
+            match self.orders.try_recv() {
+                Ok(order) => self.follow(order, now),
                 Err(_) => return,
             }
         }
     }
 
-    fn queue(&mut self, job: Job) {
+    fn follow(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::Ask(job) => self.queue(job, now),
+            Order::Sweep(sweep) if self.sweeps.len() < MAX_SWEEPS => self.sweeps.push_back(sweep),
+            // Dropping it ends it for whoever listens.
+            Order::Sweep(_) => tracing::warn!("more than {MAX_SWEEPS} sweeps are wanted at once; one is left out"),
+        }
+    }
+
+    fn queue(&mut self, job: Job, now: Instant) {
         self.waiting += 1;
-        match self.busy.entry(job.target) {
-            Entry::Vacant(free) => {
-                free.insert(None);
-                self.ready.push_back(job);
+        let target = self.targets.entry(job.target).or_default();
+        if target.turn == Turn::Free {
+            target.turn = Turn::Given;
+            self.give_turn(job, now);
+        } else {
+            target.behind.push_back(job);
+        }
+    }
+
+    /// Makes a request ready, now or when its target has rested. Until a probe may no longer be answered counts as rest:
+    /// no device has two requests to answer at once.
+    fn give_turn(&mut self, job: Job, now: Instant) {
+        let target = &job.target;
+        let last_sent = self.targets.get(target).and_then(|target| target.last_sent);
+        let probe = self.sweeps.front().and_then(|sweep| sweep.awaited_until(target));
+        match [last_sent.map(|at| at + self.gap), probe].into_iter().flatten().max() {
+            Some(until) if until > now => {
+                self.next_serial += 1;
+                self.resting.insert((until, self.next_serial), job);
             }
-            Entry::Occupied(_) => self.behind.entry(job.target).or_default().push_back(job),
+            _ => self.ready.push_back(job),
+        }
+    }
+
+    fn wake_rested(&mut self, now: Instant) {
+        while let Some(first) = self.resting.first_entry().filter(|first| first.key().0 <= now) {
+            self.ready.push_back(first.remove());
         }
     }
 
@@ -179,7 +274,8 @@ impl Engine {
                     Some(detail) => SnmpError::Garbage { target, detail },
                     None => SnmpError::Timeout { target, tries },
                 };
-                self.finish(serial, Err(error));
+                self.counters.silences.more();
+                self.finish(serial, Err(error), now);
             } else {
                 self.again.push_back(serial);
             }
@@ -197,10 +293,9 @@ impl Engine {
         for _ in 0..TURN {
             let again = self.again.front().copied();
             if again.is_none() && (self.ready.is_empty() || !self.has_room()) {
-                return None;
+                return self.sweep(sockets, now);
             }
-            if let Some(serial) = again.filter(|serial| !self.flights.contains_key(serial)) {
-                debug_assert_eq!(self.again.front(), Some(&serial));
+            if again.is_some_and(|serial| !self.flights.contains_key(&serial)) {
                 self.again.pop_front();
                 continue;
             }
@@ -212,17 +307,59 @@ impl Engine {
                     self.again.pop_front();
                     serial
                 }
-                None => match self.launch() {
+                None => match self.launch(now) {
                     Some(serial) => serial,
                     None => continue,
                 },
             };
             if let Some(until) = self.send(sockets, serial, now) {
-                self.pause_until = Some(until);
-                return Some(until);
+                return self.pause(until);
             }
         }
         // The other direction's turn; then at once more.
+        Some(now)
+    }
+
+    fn pause(&mut self, until: Instant) -> Option<Instant> {
+        self.counters.send_pauses.more();
+        self.pause_until = Some(until);
+        Some(until)
+    }
+
+    /// Sends probes of the sweep under way; returns when more may be sent.
+    fn sweep(&mut self, sockets: &Sockets, now: Instant) -> Option<Instant> {
+        for _ in 0..TURN {
+            if !self.bucket.has(now) {
+                return self.sweeps.front().map(|_| self.bucket.next_at(now));
+            }
+            let sweep = self.sweeps.front_mut()?;
+            let is_busy = |target: &SocketAddr| self.targets.get(target).is_some_and(|it| it.turn != Turn::Free);
+            let target = match sweep.next(now, is_busy) {
+                Next::Send(target) => target,
+                Next::At(at) => return Some(at),
+                Next::Ended => {
+                    self.sweeps.pop_front();
+                    continue;
+                }
+            };
+            match sockets.send(sweep.probe(target, now), target) {
+                Ok(()) => {
+                    self.bucket.take(now);
+                    sweep.count();
+                    self.counters.sent.more();
+                    self.counters.probes.more();
+                }
+                Err(SendTrouble::NoRoom) => {
+                    sweep.put_back(target);
+                    return self.pause(now + KERNEL_PAUSE);
+                }
+                // No way to this one: that it does not answer says as much.
+                Err(SendTrouble::Refused(detail)) => {
+                    sweep.count();
+                    debug!(%target, detail, "a probe that cannot be sent");
+                }
+            }
+        }
         Some(now)
     }
 
@@ -231,18 +368,21 @@ impl Engine {
     }
 
     /// Puts the next ready request into the table. One whose caller has gone is passed over.
-    fn launch(&mut self) -> Option<Serial> {
+    fn launch(&mut self, now: Instant) -> Option<Serial> {
         let job = self.ready.pop_front()?;
         self.waiting -= 1;
         if job.reply.is_closed() {
-            self.release(job.target);
+            self.release(job.target, now);
             return None;
         }
         let serial = self.next_serial;
         self.next_serial += 1;
         self.in_window += 1;
-        self.busy.insert(job.target, Some(serial));
-        let flight = Flight { job, ids: Vec::new(), deadline: None, in_window: true, unreadable: None };
+        let target = self.targets.entry(job.target).or_default();
+        target.turn = Turn::Flying(serial);
+        let configured = job.timing.timeout;
+        let first_wait = target.round_trip.map_or(configured, |known| known.timeout(configured));
+        let flight = Flight { job, ids: Vec::new(), first_wait, deadline: None, in_window: true, unreadable: None };
         self.flights.insert(serial, flight);
         Some(serial)
     }
@@ -261,7 +401,7 @@ impl Engine {
         let datagram = match flight.job.message.encode(id, now.into_std()) {
             Ok(datagram) => datagram,
             Err(error) => {
-                self.finish(serial, Err(SnmpError::BadRequest { target, detail: error.to_string() }));
+                self.finish(serial, Err(SnmpError::BadRequest { target, detail: error.to_string() }), now);
                 return None;
             }
         };
@@ -272,24 +412,38 @@ impl Engine {
                 return Some(now + KERNEL_PAUSE);
             }
             Err(SendTrouble::Refused(detail)) => {
-                self.finish(serial, Err(SnmpError::Network { target, detail }));
+                self.finish(serial, Err(SnmpError::Network { target, detail }), now);
                 return None;
             }
         }
-        let wait = wait_after(&flight.job.timing, flight.ids.len());
+        self.counters.sent.more();
+        if !flight.ids.is_empty() {
+            self.counters.retransmitted.more();
+        }
+        let wait = wait_after(flight.first_wait, &flight.job.timing, flight.ids.len());
         flight.ids.push(id);
         flight.deadline = Some(now + wait);
-        self.by_id.insert((target, id), serial);
+        self.by_id.insert((target, id), (serial, now));
         self.deadlines.insert((now + wait, serial));
+        if let Some(target) = self.targets.get_mut(&target) {
+            target.last_sent = Some(now);
+        }
         None
     }
 
     /// Reads what has arrived, but not for ever.
-    fn receive(&mut self, sockets: &Sockets, v6: bool, buffer: &mut [u8]) {
+    fn receive(&mut self, sockets: &Sockets, v6: bool, buffer: &mut ReceiveBuffer) {
         for _ in 0..TURN {
-            let Some((length, source)) = sockets.receive(v6, buffer) else { return };
-            let Some(datagram) = buffer.get(..length) else { return };
-            self.hear(datagram, source, Instant::now());
+            let Some(received) = sockets.receive(v6, buffer) else { return };
+            self.counters.received.more();
+            if received.newly_dropped > 0 {
+                self.counters.kernel_drops.add(received.newly_dropped.into());
+                tracing::warn!(
+                    count = received.newly_dropped,
+                    "the kernel dropped answers: the receive buffer is full"
+                );
+            }
+            self.hear(received.datagram, received.source, Instant::now());
         }
     }
 
@@ -299,36 +453,71 @@ impl Engine {
             Ok(id) => id,
             Err(error) => {
                 debug!(%source, %error, "a datagram that is not SNMP");
+                self.counters.unreadable.more();
                 self.remember_unreadable(source, error.to_string());
                 return;
             }
         };
-        let Some(serial) = self.by_id.get(&(source, id)).copied() else {
-            debug!(%source, id, "an answer that nobody waits for");
+        let Some((serial, sent)) = self.by_id.get(&(source, id)).copied() else {
+            self.hear_probe(datagram, source, id, now);
             return;
         };
         let Some(flight) = self.flights.get_mut(&serial) else { return };
-        match flight.job.message.decode(datagram, &flight.ids, now.into_std()) {
-            Decoded::Response(response) => self.finish(serial, Ok(Outcome::Response(response))),
-            Decoded::Report(report) => self.finish(serial, Ok(Outcome::Report(report))),
-            Decoded::Ignored(why) => debug!(%source, why, "an answer that is not taken"),
+        let outcome = match flight.job.message.decode(datagram, &flight.ids, now.into_std()) {
+            Decoded::Response(response) => Outcome::Response(response),
+            Decoded::Report(report) => Outcome::Report(report),
+            Decoded::Ignored(why) => {
+                debug!(%source, why, "an answer that is not taken");
+                return self.counters.ignored.more();
+            }
             Decoded::Unreadable(detail) => {
                 debug!(%source, detail, "an answer that cannot be read");
                 flight.unreadable = Some(detail);
+                return self.counters.unreadable.more();
             }
+        };
+        self.learn(source, now.saturating_duration_since(sent));
+        self.counters.taken.more();
+        self.finish(serial, Ok(outcome), now);
+    }
+
+    /// Takes an answer to a probe of the sweep under way, if it is one.
+    fn hear_probe(&mut self, datagram: &[u8], source: SocketAddr, id: i32, now: Instant) {
+        let Some(sweep) = self.sweeps.front_mut().filter(|sweep| sweep.knows(source, id)) else {
+            debug!(%source, id, "an answer that nobody waits for");
+            return self.counters.ignored.more();
+        };
+        match sweep.hear(datagram, source, id, now) {
+            Heard::Ignored => self.counters.ignored.more(),
+            Heard::Unreadable => self.counters.unreadable.more(),
+            Heard::Taken(sent) => {
+                self.counters.taken.more();
+                self.make_room_for_targets(now);
+                let target = self.targets.entry(source).or_default();
+                target.last_sent = target.last_sent.max(sent);
+                if let Some(sent) = sent {
+                    self.learn(source, now.saturating_duration_since(sent));
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, source: SocketAddr, sample: Duration) {
+        if let Some(target) = self.targets.get_mut(&source) {
+            target.round_trip = Some(RoundTrip::learn(target.round_trip, sample));
         }
     }
 
     /// Notes on the one request to this target that something unreadable came; if nothing better does, the error says so.
     fn remember_unreadable(&mut self, source: SocketAddr, detail: String) {
-        let Some(serial) = self.busy.get(&source).copied().flatten() else { return };
+        let Some(Turn::Flying(serial)) = self.targets.get(&source).map(|target| target.turn) else { return };
         if let Some(flight) = self.flights.get_mut(&serial) {
             flight.unreadable = Some(detail);
         }
     }
 
     /// Takes a request off the table, tells its caller, and lets the next one for its target come.
-    fn finish(&mut self, serial: Serial, result: Result<Outcome, SnmpError>) {
+    fn finish(&mut self, serial: Serial, result: Result<Outcome, SnmpError>, now: Instant) {
         let Some(flight) = self.flights.remove(&serial) else { return };
         let target = flight.job.target;
         for id in flight.ids {
@@ -342,32 +531,52 @@ impl Engine {
         }
         // A caller that has gone needs no answer.
         let _ = flight.job.reply.send(result);
-        self.release(target);
+        self.release(target, now);
     }
 
-    fn release(&mut self, target: SocketAddr) {
-        let next = self.behind.get_mut(&target).and_then(VecDeque::pop_front);
-        match next {
-            Some(job) => {
-                self.busy.insert(target, None);
-                self.ready.push_back(job);
-            }
-            None => {
-                self.behind.remove(&target);
-                self.busy.remove(&target);
-            }
+    fn release(&mut self, address: SocketAddr, now: Instant) {
+        let Some(target) = self.targets.get_mut(&address) else { return };
+        if let Some(job) = target.behind.pop_front() {
+            target.turn = Turn::Given;
+            return self.give_turn(job, now);
+        }
+        target.turn = Turn::Free;
+        let has_rested = target.last_sent.is_none_or(|at| at + self.gap <= now);
+        if has_rested && target.round_trip.is_none() {
+            self.targets.remove(&address);
+        } else {
+            self.make_room_for_targets(now);
+        }
+    }
+
+    /// Forgets round trips when there are too many: those not used for long, or else all that are not in use.
+    fn make_room_for_targets(&mut self, now: Instant) {
+        if self.targets.len() <= MAX_TARGETS {
+            return;
+        }
+        self.targets
+            .retain(|_, target| target.turn != Turn::Free || target.last_sent.is_some_and(|at| at + TARGET_OLD > now));
+        if self.targets.len() > MAX_TARGETS / 2 {
+            let gap = self.gap;
+            self.targets
+                .retain(|_, target| target.turn != Turn::Free || target.last_sent.is_some_and(|at| at + gap > now));
         }
     }
 }
 
-/// How long the try with this number, from 0, waits: twice as long each time.
-fn wait_after(timing: &Timing, tries: usize) -> Duration {
-    let doublings = u32::try_from(tries).unwrap_or(u32::MAX).min(MAX_RETRIES);
-    timing.timeout.saturating_mul(1 << doublings).clamp(Duration::from_millis(1), MAX_TIMEOUT)
+/// How long the try with this number, from 0, waits: twice as long each time, and the last one at least as long as the
+/// first would wait for a device of which nothing is known.
+fn wait_after(first: Duration, timing: &Timing, tries: usize) -> Duration {
+    let tries = u32::try_from(tries).unwrap_or(u32::MAX).min(MAX_RETRIES);
+    let wait = first.saturating_mul(1 << tries);
+    let wait = if tries >= timing.retries { wait.max(timing.timeout) } else { wait };
+    wait.clamp(Duration::from_millis(1), MAX_TIMEOUT)
 }
 
-async fn sleep_until(wake: Option<Instant>) {
+async fn sleep_until(wake: Option<Instant>, now: Instant) {
     match wake {
+        // The runtime's timer rounds up to a millisecond; who is due now only lets the others have their turn.
+        Some(wake) if wake <= now => tokio::task::yield_now().await,
         Some(wake) => tokio::time::sleep_until(wake).await,
         None => std::future::pending().await,
     }

@@ -27,6 +27,35 @@ pub(crate) const MAX_WAITING: usize = 4_096;
 /// Requests on the wire, those that missed their first deadline included: 256 a second that stay dead for 7 s, twice.
 pub(crate) const MAX_IN_FLIGHT: usize = 4_096;
 
+/// Least time between two requests to one device: small print controllers answer SNMP beside everything else they do.
+pub const DEFAULT_GAP: Duration = Duration::from_millis(20);
+
+/// Shortest wait for a device whose round trip is known: printers think for some 100 ms now and then, and must not be
+/// asked again while they do.
+pub const MIN_ADAPTIVE_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Longest first wait for a device whose round trip is known.
+pub const MAX_ADAPTIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Devices whose round trip is remembered: some 100 bytes each. Beyond, those that nobody asks just now are forgotten.
+pub(crate) const MAX_TARGETS: usize = 8_192;
+
+/// Sweeps that wait for their turn. More than these are not a plan but a fault.
+pub(crate) const MAX_SWEEPS: usize = 8;
+
+/// Devices that may answer one sweep: all of a /16.
+pub(crate) const MAX_SWEEP_ANSWERS: usize = 65_536;
+
+/// Addresses of a sweep that are put off because a session talks to them: as many as can be on the wire.
+pub(crate) const MAX_SWEEP_POSTPONED: usize = MAX_IN_FLIGHT;
+
+/// How long a probe may still be answered, so that nothing else is asked of its target.
+pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Probes remembered for that long: sixteen times what the fastest pace on a real network sends in that time. Only
+/// an unpaced sweep (loopback) has more on the wire, and the oldest are then forgotten.
+pub(crate) const MAX_PROBED_AT_ONCE: usize = 4_096;
+
 /// Datagrams sent or read before the other direction gets its turn.
 pub(crate) const TURN: usize = 64;
 

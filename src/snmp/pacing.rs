@@ -15,10 +15,19 @@ pub(super) struct TokenBucket {
 
 impl TokenBucket {
     pub(super) fn new(packets_per_second: Option<u32>, burst: u32, now: Instant) -> Self {
-        let interval = packets_per_second.map(|rate| Duration::from_secs(1) / rate.max(1));
+        Self::every(packets_per_second.map(|rate| Duration::from_secs(1) / rate.max(1)), burst, now)
+    }
+
+    /// One datagram in each `interval`.
+    pub(super) fn every(interval: Option<Duration>, burst: u32, now: Instant) -> Self {
         let burst = burst.max(1);
         let full = interval.unwrap_or_default() * burst;
         Self { interval, burst, empty_at: now.checked_sub(full).unwrap_or(now) }
+    }
+
+    /// Whether there is a token.
+    pub(super) fn has(&self, now: Instant) -> bool {
+        self.next_at(now) <= now
     }
 
     /// Takes one token if there is one.

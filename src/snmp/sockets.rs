@@ -1,10 +1,15 @@
-//! The engine's two UDP sockets: bound to ephemeral ports, unconnected, non-blocking, with buffers of known size.
+//! The engine's two UDP sockets: bound to ephemeral ports, unconnected, non-blocking, with buffers of known size, and
+//! with the kernel's count of what it dropped because they were full (SO_RXQ_OVFL).
 //! An ICMP error (port unreachable) about one target is none for the socket that serves them all.
 
-use super::limits::SEND_BUFFER_BYTES;
+use super::limits::{MAX_DATAGRAM_BYTES, SEND_BUFFER_BYTES};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// Why a datagram did not leave.
@@ -18,8 +23,35 @@ pub(super) enum SendTrouble {
 
 #[derive(Debug)]
 pub(super) struct Sockets {
-    v4: Option<UdpSocket>,
-    v6: Option<UdpSocket>,
+    v4: Option<Counting>,
+    v6: Option<Counting>,
+}
+
+/// A socket, and how many datagrams the kernel has said it dropped there.
+#[derive(Debug)]
+struct Counting {
+    socket: UdpSocket,
+    dropped: AtomicU32,
+}
+
+/// Where datagrams are received to.
+pub(super) struct ReceiveBuffer {
+    datagram: Vec<u8>,
+    control: Vec<u8>,
+}
+
+impl ReceiveBuffer {
+    pub(super) fn new() -> Self {
+        Self { datagram: vec![0; MAX_DATAGRAM_BYTES + 1], control: nix::cmsg_space!(u32) }
+    }
+}
+
+/// A datagram that arrived.
+pub(super) struct Received<'a> {
+    pub(super) datagram: &'a [u8],
+    pub(super) source: SocketAddr,
+    /// Datagrams that the kernel dropped for want of room since it last said so.
+    pub(super) newly_dropped: u32,
 }
 
 impl Sockets {
@@ -33,12 +65,12 @@ impl Sockets {
         }
     }
 
-    fn of(&self, v6: bool) -> Option<&UdpSocket> {
+    fn of(&self, v6: bool) -> Option<&Counting> {
         if v6 { self.v6.as_ref() } else { self.v4.as_ref() }
     }
 
     pub(super) fn send(&self, datagram: &[u8], target: SocketAddr) -> Result<(), SendTrouble> {
-        let socket = self.of(target.is_ipv6()).ok_or_else(|| {
+        let Counting { socket, .. } = self.of(target.is_ipv6()).ok_or_else(|| {
             let family = if target.is_ipv6() { "IPv6" } else { "IPv4" };
             SendTrouble::Refused(format!("this machine has no {family}"))
         })?;
@@ -57,13 +89,23 @@ impl Sockets {
         }
     }
 
-    /// The next datagram, if one has arrived: its length and where it is from.
-    pub(super) fn receive(&self, v6: bool, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        let socket = self.of(v6)?;
+    /// The next datagram, if one has arrived.
+    pub(super) fn receive<'a>(&self, v6: bool, buffer: &'a mut ReceiveBuffer) -> Option<Received<'a>> {
+        let Counting { socket, dropped } = self.of(v6)?;
+        let ReceiveBuffer { datagram, control } = buffer;
         // An error that the kernel reports here is about an earlier datagram, and is cleared by reporting it.
         for _ in 0..4 {
-            match socket.try_recv_from(buffer) {
-                Ok((length, source)) => return Some((length, comparable(source))),
+            let received = socket.try_io(Interest::READABLE, || receive(socket, datagram, control));
+            match received {
+                Ok((length, source, total)) => {
+                    let newly_dropped =
+                        total.map_or(0, |total| total.wrapping_sub(dropped.swap(total, Ordering::Relaxed)));
+                    return Some(Received {
+                        datagram: datagram.get(..length)?,
+                        source: comparable(source),
+                        newly_dropped,
+                    });
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => tracing::debug!(%error, "the UDP socket reports an error"),
             }
@@ -83,9 +125,33 @@ impl Sockets {
 /// ENOBUFS of Linux: the network card's queue is full.
 const ENOBUFS: i32 = 105;
 
-async fn readable(socket: Option<&UdpSocket>) {
+/// One recvmsg(2): length, source, and the kernel's count of drops where it tells one.
+fn receive(
+    socket: &UdpSocket,
+    datagram: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<(usize, SocketAddr, Option<u32>)> {
+    let mut parts = [IoSliceMut::new(datagram)];
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(control), MsgFlags::MSG_DONTWAIT)?;
+    let dropped = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::RxqOvfl(total) => Some(total),
+        _ => None,
+    });
+    let source = message.address.as_ref().and_then(address_of).ok_or(ErrorKind::InvalidData)?;
+    Ok((message.bytes, source, dropped))
+}
+
+fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => Some(SocketAddrV4::new(v4.ip(), v4.port()).into()),
+        (_, Some(v6)) => Some(SocketAddrV6::new(v6.ip(), v6.port(), v6.flowinfo(), v6.scope_id()).into()),
+        _ => None,
+    }
+}
+
+async fn readable(socket: Option<&Counting>) {
     match socket {
-        Some(socket) => {
+        Some(Counting { socket, .. }) => {
             if socket.readable().await.is_err() {
                 // The runtime is shutting down.
                 std::future::pending::<()>().await;
@@ -95,7 +161,7 @@ async fn readable(socket: Option<&UdpSocket>) {
     }
 }
 
-fn open(address: SocketAddr, receive_buffer_bytes: usize) -> io::Result<UdpSocket> {
+fn open(address: SocketAddr, receive_buffer_bytes: usize) -> io::Result<Counting> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -103,9 +169,11 @@ fn open(address: SocketAddr, receive_buffer_bytes: usize) -> io::Result<UdpSocke
     // The kernel grants what its sysctl allows; less is no reason to give up.
     let _ = socket.set_recv_buffer_size(receive_buffer_bytes);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+    // A kernel that cannot count is no reason to give up either.
+    let _ = setsockopt(&socket, sockopt::RxqOvfl, &1);
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
+    Ok(Counting { socket: UdpSocket::from_std(socket.into())?, dropped: AtomicU32::new(0) })
 }
 
 /// An address as it compares: IPv4 in IPv6 clothes is IPv4, and the flow label is no part of who somebody is.

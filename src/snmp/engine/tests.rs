@@ -253,3 +253,71 @@ async fn an_unsendable_datagram_is_named() {
 fn without_a_runtime_the_client_does_not_open_and_does_not_panic() {
     assert!(Client::open(ClientConfig::default()).is_err());
 }
+
+#[tokio::test]
+async fn a_device_has_its_pause_between_two_requests() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard_ = Arc::clone(&heard);
+    let agent = Agent::answering(move |_, asked| {
+        heard_.lock().unwrap().push(Instant::now());
+        vec![five(&asked)]
+    })
+    .await;
+    let client = client();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let session = client.session(agent.address, v2c(), patient());
+        tasks.spawn(async move { session.get(&[name()]).await.unwrap() });
+    }
+    assert_eq!(tasks.join_all().await.len(), 10);
+    let heard = heard.lock().unwrap();
+    // Each was sent 20 ms after the one before; how late the agent noticed is not in our hands, so the whole is looked at.
+    assert!(heard[9] - heard[0] >= Duration::from_millis(9 * 20 - 15), "{:?}", heard[9] - heard[0]);
+}
+
+#[tokio::test]
+async fn a_loss_at_a_quick_device_is_noticed_long_before_the_configured_wait() {
+    let agent = Agent::answering(|count, asked| if count == 3 { vec![] } else { vec![five(&asked)] }).await;
+    let client = client();
+    let session = client.session(agent.address, v2c(), Timing { timeout: Duration::from_secs(20), retries: 2 });
+    for _ in 0..6 {
+        session.get(&[name()]).await.unwrap();
+    }
+    assert_eq!(agent.asked().len(), 7);
+    let start = Instant::now();
+    session.get(&[name()]).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15), "a machine may be slow, but not by the configured 20 s");
+    assert_eq!(client.statistics().retransmitted, 1);
+}
+
+#[test]
+fn the_last_try_waits_as_long_as_for_a_device_of_which_nothing_is_known() {
+    let timing = Timing { timeout: Duration::from_secs(2), retries: 2 };
+    let quick = Duration::from_millis(250);
+    let waits: Vec<u128> = (0..3).map(|tries| super::wait_after(quick, &timing, tries).as_millis()).collect();
+    assert_eq!(waits, [250, 500, 2_000]);
+    let waits: Vec<u128> = (0..3).map(|tries| super::wait_after(timing.timeout, &timing, tries).as_millis()).collect();
+    assert_eq!(waits, [2_000, 4_000, 8_000]);
+}
+
+#[tokio::test]
+async fn answers_that_the_kernel_drops_are_counted() {
+    // One request is answered by far more than the smallest receive buffer holds.
+    let agent = Agent::answering(|count, asked| {
+        if count > 0 {
+            return vec![five(&asked)];
+        }
+        let junk = asked.response_with_id(7, 0, 0, &[(name(), 4, &[0; 1_000])]);
+        vec![junk; 500]
+    })
+    .await;
+    let config = ClientConfig { packets_per_second: None, receive_buffer_bytes: 4_096, ..ClientConfig::default() };
+    let client = Client::open(config).unwrap();
+    let session = client.session(agent.address, v2c(), Timing { timeout: Duration::from_millis(200), retries: 20 });
+    session.get(&[name()]).await.unwrap();
+    // The kernel tells with the next datagram that there is room for.
+    session.get(&[name()]).await.unwrap();
+    let statistics = client.statistics();
+    assert!(statistics.kernel_drops > 0, "{statistics:?}");
+    assert!(statistics.received + statistics.kernel_drops >= 500, "{statistics:?}");
+}
