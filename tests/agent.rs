@@ -37,19 +37,25 @@ fn printers(net: u8) -> RunningSim {
         .unwrap()
 }
 
-async fn enrol(folder: &Path, cloud: &RunningCloud) {
+async fn enrol(folder: &Path, cloud: &RunningCloud) -> String {
     let identity = IdentityFolder::in_data_dir(&folder.join("box"));
     let issued = cloud.issue_box(&identity.request().unwrap(), "box").await.unwrap();
     identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
+    issued.box_id
 }
 
 fn config(folder: &Path, sim: &RunningSim, cloud_port: u16) -> Config {
+    config_with(folder, sim, cloud_port, "")
+}
+
+/// With more lines of the configuration behind.
+fn config_with(folder: &Path, sim: &RunningSim, cloud_port: u16, more: &str) -> Config {
     let (first, last) = (sim.printers()[0].address, sim.printers()[PRINTERS - 1].address);
     let text = format!(
         "data_dir = \"{at}/box\"\nruntime_dir = \"{at}/run\"\n\
          [cloud]\nroot_domain = \"localhost\"\ngrpc = \"https://localhost:{cloud_port}\"\nmqtt = \"wss://localhost:{cloud_port}/mqtt\"\n\
          [lan]\nranges = [\"{first}-{last}\"]\nfence = [\"{first}-{last}\"]\n\
-         [snmp]\nport = {port}\ntimeout_ms = 500\npackets_per_second = 5000\n[schedule]\nread_interval_s = 1\n",
+         [snmp]\nport = {port}\ntimeout_ms = 500\npackets_per_second = 5000\n[schedule]\nread_interval_s = 1\n{more}",
         at = folder.display(),
         port = sim.port(),
     );
@@ -203,4 +209,59 @@ async fn a_box_without_an_identity_does_not_start_and_says_what_to_do() {
     let error = agent::start(&config, CancellationToken::new()).unwrap_err();
     assert!(matches!(error, AgentError::Identity(_)) && error.to_string().contains("platen enroll request"), "{error}");
     sim.shutdown().await;
+}
+
+/// The inventory as it lies on the disk: what each printer answered to.
+fn credentials_in_inventory(folder: &Path) -> Vec<String> {
+    let Ok(bytes) = std::fs::read(folder.join("box/inventory.json")) else { return Vec::new() };
+    let inventory: platen::store::Inventory = serde_json::from_slice(&bytes).unwrap();
+    inventory.printers.into_iter().map(|printer| printer.credentials).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_printer_that_spoke_v3_is_read_by_nothing_less() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let cloud = start_cloud(at, 0).await;
+    let port = cloud.device_addr().port();
+    let box_id = enrol(at, &cloud).await;
+    let fleet = |users, port| SimConfig {
+        first_address: Ipv4Addr::new(127, 87, 9, 1),
+        printers: generated_fleet(PRINTERS, 3),
+        users,
+        port,
+        ..SimConfig::default()
+    };
+    // The printers offer v2c by "public" and v3 alike; the safer one is taken.
+    let sim = sim::start(fleet(sim::usual_users(), 0)).unwrap();
+    let user = "[[snmp.users]]\nname = \"sha256aes\"\nauth = \"SHA-256\"\nauth_password = \"maplesyrup\"\n\
+                privacy = \"AES-128\"\nprivacy_password = \"maplesyrup\"\n";
+    let config = config_with(at, &sim, port, user);
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    until(&agent, "reading by v3", |status| status.lan.printers_answering as usize == PRINTERS).await;
+    common::wait_until("an inventory of v3", || {
+        let all = credentials_in_inventory(at);
+        all.len() == PRINTERS && all.iter().all(|credentials| credentials == "v3/sha256aes")
+    });
+    end(agent, stop).await;
+
+    // The same serial numbers at the same addresses, and no v3 any more: somebody else may be answering.
+    let sim_port = sim.port();
+    sim.shutdown().await;
+    let sim = sim::start(fleet(Vec::new(), sim_port)).unwrap();
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let accepted = agent.status().borrow().outbox.last_seq;
+    cloud.scan_now(&box_id).await.unwrap();
+    let status = until(&agent, "a word about the downgrade", |status| {
+        status.lan.last_error.as_ref().is_some_and(|error| error.contains("SNMPv3 before"))
+    })
+    .await;
+    assert_eq!(status.lan.printers_answering, 0);
+    assert_eq!(status.outbox.last_seq, accepted, "nothing that they said was taken");
+    assert!(credentials_in_inventory(at).iter().all(|credentials| credentials == "v3/sha256aes"));
+    end(agent, stop).await;
+    sim.shutdown().await;
+    cloud.shutdown().await;
 }

@@ -1,27 +1,30 @@
 //! The part that talks with printers: it searches the ranges, reads the printers it knows, and accepts every reading
-//! into the outbox before anybody is told of it.
+//! into the outbox before anybody is told of it. A search goes on beside the reading of known printers, which comes first.
 
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use prost::Message;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::to_message;
+use super::credentials::{candidates_for, is_downgrade, label_of};
 use super::outbox::SharedOutbox;
-use super::search::{Found, SearchOptions, SearchProgress, read_device, search};
+use super::search::{Found, SearchOptions, SearchProgress, read_with, search};
 use super::settings::CloudSettings;
 use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
-use crate::discovery::{AddressSet, DnsResolver, Fence, Ranges};
+use crate::discovery::{AddressSet, DnsResolver, Fence, ProbeError, Ranges};
 use crate::printer::Reading;
 use crate::proto::v1::{self, TaskState};
-use crate::snmp::Client;
+use crate::snmp::{Client, Credentials, Pace};
 use crate::store::{Inventory, KnownPrinter, StoreError};
 use crate::sys::{Clock, SystemFs};
 
@@ -31,6 +34,13 @@ const READ_AT_ONCE: usize = 16;
 const ACCEPT_AT_ONCE: usize = 32;
 /// The cloud may set the time between readings within these bounds.
 const READ_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+/// Rounds that a printer may miss before it is asked less often, and the longest time between two tries then.
+const MISSED_ROUNDS: u32 = 3;
+const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
+/// A search that is due because of the time is spread over this part of the time until the next.
+const SPREAD: f64 = 0.5;
+/// Tasks that may wait for one search.
+const WAITING_TASKS_MAX: usize = 64;
 
 /// What this part is asked to do. The queue holds eight: more than that is not a queue but a fault.
 #[derive(Debug)]
@@ -61,6 +71,34 @@ pub(super) struct Lan<C> {
     pub status: watch::Sender<Status>,
     pub commands: mpsc::Receiver<LanCommand>,
     pub ended: mpsc::Sender<(String, Outcome)>,
+    /// How printers have answered, by device key; as many as the inventory has.
+    pub health: HashMap<String, Health>,
+}
+
+/// How a printer has answered since the agent started.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Health {
+    /// Rounds that it has missed since it answered last.
+    missed: u32,
+    /// Whether it has answered at all.
+    has_answered: bool,
+    /// Not asked before.
+    not_before: Option<Instant>,
+}
+
+/// A search under way.
+struct Search {
+    found: mpsc::Receiver<Found>,
+    task: JoinHandle<Result<(), ProbeError>>,
+    progress: watch::Receiver<SearchProgress>,
+    stop: CancellationToken,
+    began: Instant,
+    /// Whether somebody waits for it, so that it goes at full pace.
+    is_urgent: bool,
+    tasks: Vec<String>,
+    addresses: u32,
+    /// Printers read, those included that were known and read before the search.
+    printers: u32,
 }
 
 impl<C: Clock + Clone> Lan<C> {
@@ -70,47 +108,63 @@ impl<C: Clock + Clone> Lan<C> {
     /// When readings cannot be accepted because the disk fails. Silent printers are no error.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
         self.show_inventory();
+        let mut search: Option<Search> = None;
         let mut next_scan = Instant::now();
-        let mut next_read = Instant::now() + self.read_interval();
-        if !self.inventory.printers.is_empty() {
-            // Known printers are read first: their meters matter more than what may be new.
-            self.read_all(&stop).await?;
-        }
+        let mut next_read = Instant::now();
+        // A box that knows printers begins with them: their meters matter more than what may be new, and whoever starts
+        // it again each morning must not sweep the network each morning. A new one searches at once.
+        let mut is_first = self.inventory.printers.is_empty();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => break,
                 command = self.commands.recv() => match command {
-                    None => return Ok(()),
+                    None => break,
                     Some(LanCommand::Scan { task_id }) => {
-                        let outcome = self.scan(&stop).await?;
+                        search = self.search_now(search.take(), task_id, &stop).await?;
                         next_scan = Instant::now() + self.scan_interval;
                         next_read = Instant::now() + self.read_interval();
-                        self.end_task(task_id, outcome).await;
                     }
                     Some(LanCommand::Read { task_id, device_key }) => {
                         let outcome = self.read_one(&device_key).await?;
-                        self.end_task(Some(task_id), outcome).await;
+                        self.end_task(task_id, outcome).await;
                     }
                     Some(LanCommand::Settings(settings)) => {
                         if settings.ranges != self.settings.ranges {
+                            is_first = true;
                             next_scan = Instant::now();
                         }
                         self.settings = settings;
                         next_read = next_read.min(Instant::now() + self.read_interval());
                     }
                 },
-                () = tokio::time::sleep_until(next_scan) => {
-                    let outcome = self.scan(&stop).await?;
-                    tracing::info!(outcome = %outcome.message, "search ended");
-                    next_scan = Instant::now() + self.scan_interval;
-                    next_read = Instant::now() + self.read_interval();
+                devices = take_found(search.as_mut()) => {
+                    let printers = self.accept_found(devices).await?;
+                    if let Some(running) = &mut search {
+                        running.printers += printers;
+                        self.show_search(running);
+                        if running.found.is_closed() && running.found.is_empty() {
+                            self.end_search(search.take()).await?;
+                        }
+                    }
                 }
                 () = tokio::time::sleep_until(next_read) => {
-                    self.read_all(&stop).await?;
+                    self.read_all(false, &stop).await?;
                     next_read = Instant::now() + self.read_interval();
+                }
+                () = tokio::time::sleep_until(next_scan) => {
+                    search = if std::mem::take(&mut is_first) {
+                        self.search_now(search.take(), None, &stop).await?
+                    } else {
+                        self.search_slowly(search.take(), &stop).await?
+                    };
+                    next_scan = Instant::now() + self.scan_interval;
                 }
             }
         }
+        if let Some(search) = search {
+            search.task.abort();
+        }
+        Ok(())
     }
 
     fn read_interval(&self) -> Duration {
@@ -120,11 +174,9 @@ impl<C: Clock + Clone> Lan<C> {
         }
     }
 
-    async fn end_task(&self, task_id: Option<String>, outcome: Outcome) {
-        if let Some(id) = task_id {
-            // The receiver is gone only when the agent stops; the journal then fails the task at the next start.
-            let _stopping = self.ended.send((id, outcome)).await;
-        }
+    async fn end_task(&self, id: String, outcome: Outcome) {
+        // The receiver is gone only when the agent stops; the journal then fails the task at the next start.
+        let _stopping = self.ended.send((id, outcome)).await;
     }
 
     fn ranges_in_force(&self) -> &[String] {
@@ -144,96 +196,206 @@ impl<C: Clock + Clone> Lan<C> {
         Ok(addresses)
     }
 
-    async fn scan(&mut self, stop: &CancellationToken) -> Result<Outcome, AgentError> {
+    /// Reads the known printers and begins to search for others, at full pace. A search that is under way at full pace
+    /// already is joined.
+    async fn search_now(
+        &mut self,
+        running: Option<Search>,
+        task_id: Option<String>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Search>, AgentError> {
+        let mut tasks: Vec<String> = task_id.into_iter().collect();
+        if let Some(mut running) = running {
+            if running.is_urgent && running.tasks.len() < WAITING_TASKS_MAX {
+                running.tasks.append(&mut tasks);
+                return Ok(Some(running));
+            }
+            tasks.extend(running.tasks.iter().cloned());
+            self.break_off(running).await?;
+        }
         let began = Instant::now();
+        let addresses = match self.resolve().await {
+            Ok(addresses) => addresses,
+            Err(problem) => {
+                for id in tasks {
+                    self.end_task(id, Outcome::of(TaskState::Failed, problem.clone())).await;
+                }
+                return Ok(None);
+            }
+        };
+        let printers = self.read_all(true, stop).await?;
+        let pace = self.options.pace;
+        Ok(Some(Search { tasks, printers, began, is_urgent: true, ..self.begin(&addresses, pace, stop) }))
+    }
+
+    /// Begins a search that nobody waits for, so slowly that it is noticed by nobody.
+    async fn search_slowly(
+        &mut self,
+        running: Option<Search>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Search>, AgentError> {
+        if running.is_some() {
+            tracing::warn!("the last search has not ended; the next one is left out");
+            return Ok(running);
+        }
+        let Ok(addresses) = self.resolve().await else { return Ok(None) };
+        let probes = addresses.len().max(1) * 2 * self.options.credentials.len().max(1) as u64;
+        let span = self.scan_interval.mul_f64(SPREAD) / u32::try_from(probes).unwrap_or(u32::MAX);
+        let pace = Pace::one_every(span.max(self.options.pace.interval().unwrap_or_default()));
+        Ok(Some(self.begin(&addresses, pace, stop)))
+    }
+
+    /// The addresses to search, or what is wrong with them, which is shown too.
+    async fn resolve(&mut self) -> Result<AddressSet, String> {
+        let addresses = self.addresses().await;
+        let now = self.clock.wall_unix_ms();
         let ranges = self.ranges_in_force().to_vec();
         self.status.send_modify(|status| {
             status.lan.ranges = ranges;
-            status.lan.activity = Some("searching".to_owned());
-        });
-        let outcome = match self.addresses().await {
-            Err(problem) => {
-                tracing::warn!(%problem, "the ranges cannot be searched");
-                self.status.send_modify(|status| status.lan.last_error = Some(problem.clone()));
-                Outcome::of(TaskState::Failed, problem)
+            match &addresses {
+                Ok(_) => status.lan.last_error = None,
+                Err(problem) => {
+                    tracing::warn!(%problem, "the ranges cannot be searched");
+                    status.lan.last_error = Some(problem.clone());
+                    status.lan.last_scan_unix_ms = Some(now);
+                }
             }
-            Ok(addresses) => self.search(&addresses, began, stop).await?,
+        });
+        addresses
+    }
+
+    fn begin(&self, addresses: &AddressSet, pace: Pace, stop: &CancellationToken) -> Search {
+        let (shown, progress) = watch::channel(SearchProgress::default());
+        let (sender, found) = mpsc::channel(ACCEPT_AT_ONCE);
+        let stop = stop.child_token();
+        let (client, fence, token) = (self.client.clone(), self.fence.clone(), stop.clone());
+        let (set, options) =
+            (addresses.clone(), SearchOptions { pace, skip: self.read_already(), ..self.options.clone() });
+        let task = tokio::spawn(async move { search(&client, &fence, &set, &options, sender, &shown, &token).await });
+        let addresses = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        let search = Search {
+            found,
+            task,
+            progress,
+            stop,
+            began: Instant::now(),
+            is_urgent: false,
+            tasks: Vec::new(),
+            addresses,
+            printers: 0,
         };
+        self.show_search(&search);
+        search
+    }
+
+    /// Addresses of printers that answered in the last round: they need not be asked who they are. Where there are users
+    /// of SNMPv3, printers that are known by less are asked all the same, as they may offer it by now.
+    fn read_already(&self) -> HashSet<IpAddr> {
+        let has_users = self.options.credentials.iter().any(|it| matches!(it, Credentials::V3(_)));
+        let is_done =
+            |known: &&KnownPrinter| self.is_answering(known) && (known.credentials.starts_with("v3/") || !has_users);
+        self.inventory.printers.iter().filter(is_done).filter_map(|known| known.address.parse().ok()).collect()
+    }
+
+    fn is_answering(&self, known: &KnownPrinter) -> bool {
+        self.health.get(&known.device_key).is_some_and(|health| health.has_answered && health.missed == 0)
+    }
+
+    fn show_search(&self, search: &Search) {
+        let progress = *search.progress.borrow();
+        let words = if search.is_urgent { "searching" } else { "searching slowly" };
+        let words = match progress.passes {
+            0 => words.to_owned(),
+            passes => format!("{words}: pass {} of {passes}, {} addresses", progress.pass, search.addresses),
+        };
+        self.status.send_modify(|status| status.lan.activity = Some(words));
+    }
+
+    /// Ends a search before its time; what it has found is accepted.
+    async fn break_off(&mut self, mut search: Search) -> Result<(), AgentError> {
+        search.stop.cancel();
+        while let Some(device) = search.found.recv().await {
+            self.accept_found(vec![device]).await?;
+        }
+        // It was told to end; how it did is of no interest.
+        let _ended = search.task.await;
+        Ok(())
+    }
+
+    /// What there is to do after a search.
+    async fn end_search(&mut self, search: Option<Search>) -> Result<(), AgentError> {
+        let Some(search) = search else { return Ok(()) };
+        let ended = search.task.await.unwrap_or_else(|stopped| Err(ProbeError::Failed(stopped.to_string())));
+        self.save_inventory().await?;
+        self.show_inventory();
         let now = self.clock.wall_unix_ms();
+        let problem = ended.as_ref().err().map(ToString::to_string);
         self.status.send_modify(|status| {
             status.lan.activity = None;
             status.lan.last_scan_unix_ms = Some(now);
+            status.lan.last_error = problem;
         });
-        Ok(outcome)
-    }
-
-    async fn search(
-        &mut self,
-        addresses: &AddressSet,
-        began: Instant,
-        stop: &CancellationToken,
-    ) -> Result<Outcome, AgentError> {
-        let (progress, _) = watch::channel(SearchProgress::default());
-        let (found, receiver) = mpsc::channel(ACCEPT_AT_ONCE);
-        let (client, fence, options) = (self.client.clone(), self.fence.clone(), self.options.clone());
-        // Printers are accepted as they are found: a wide range takes minutes, and the first of them is wanted at once.
-        let (searched, taken) = tokio::join!(
-            search(&client, &fence, addresses, &options, found, &progress, stop),
-            self.take_found(receiver),
-        );
-        let printers_read = taken?;
-        if let Err(error) = searched {
-            return Ok(Outcome::of(TaskState::Failed, error.to_string()));
+        let outcome = match ended {
+            Err(error) => Outcome::of(TaskState::Failed, error.to_string()),
+            Ok(()) => Outcome {
+                state: TaskState::Done,
+                message: format!(
+                    "{} printers read, {} addresses searched, {:.1} s",
+                    search.printers,
+                    search.addresses,
+                    search.began.elapsed().as_secs_f64()
+                ),
+                addresses_asked: search.addresses,
+                printers_read: search.printers,
+            },
+        };
+        tracing::info!(outcome = %outcome.message, "search ended");
+        for id in search.tasks {
+            self.end_task(id, outcome.clone()).await;
         }
-        self.save_inventory().await?;
-        self.show_inventory();
-        self.status.send_modify(|status| {
-            status.lan.printers_answering = printers_read;
-            status.lan.last_error = None;
-        });
-        let asked = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-        Ok(Outcome {
-            state: TaskState::Done,
-            message: format!(
-                "{printers_read} printers read, {asked} addresses asked, {:.1} s",
-                began.elapsed().as_secs_f64()
-            ),
-            addresses_asked: asked,
-            printers_read,
-        })
+        Ok(())
     }
 
-    /// Accepts what a search finds, in groups; returns how many printers there were.
-    async fn take_found(&mut self, mut found: mpsc::Receiver<Found>) -> Result<u32, AgentError> {
-        let mut printers = 0;
-        let mut devices = Vec::with_capacity(ACCEPT_AT_ONCE);
-        while found.recv_many(&mut devices, ACCEPT_AT_ONCE).await > 0 {
-            let mut group = Vec::new();
-            for Found { target, credentials_index, reading } in devices.drain(..) {
-                match reading {
-                    Ok(reading) if reading.is_printer => {
-                        self.remember(target, credentials_index, &reading);
+    /// Accepts what a search has found; returns how many printers there were.
+    async fn accept_found(&mut self, devices: Vec<Found>) -> Result<u32, AgentError> {
+        let mut group = Vec::new();
+        for found in devices {
+            match found.reading {
+                Ok(reading) if reading.is_printer => {
+                    if self.remember(found.target, found.credentials_index, &reading) {
                         group.push(reading);
                     }
-                    Ok(_) => {}
-                    Err(error) => tracing::info!(%target, %error, "a device answered and then could not be read"),
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::info!(target = %found.target, %error, "a device answered and then could not be read")
                 }
             }
-            printers += count(group.len());
-            self.accept(group).await?;
-            self.show_inventory();
         }
+        let printers = count(group.len());
+        self.accept(group).await?;
+        self.show_inventory();
         Ok(printers)
     }
 
-    async fn read_all(&mut self, stop: &CancellationToken) -> Result<(), AgentError> {
+    /// Reads the known printers: all of them, or those that are due. Returns how many answered.
+    async fn read_all(&mut self, even_if_not_due: bool, stop: &CancellationToken) -> Result<u32, AgentError> {
+        let now = Instant::now();
+        let is_due = |known: &&KnownPrinter| {
+            let health = self.health.get(&known.device_key).copied().unwrap_or_default();
+            even_if_not_due || health.not_before.is_none_or(|at| at <= now)
+        };
+        let jobs: Vec<_> = self.inventory.printers.iter().filter(is_due).filter_map(|known| self.job(known)).collect();
+        if jobs.is_empty() {
+            return Ok(0);
+        }
+        let before = self.status.borrow().lan.activity.clone();
         self.status.send_modify(|status| status.lan.activity = Some("reading".to_owned()));
-        let jobs: Vec<_> = self.inventory.printers.iter().filter_map(|known| self.job(known)).collect();
-        let (client, timing) = (self.client.clone(), self.options.timing);
+        let (client, options) = (self.client.clone(), self.options.clone());
         let mut readings = futures_util::stream::iter(jobs)
-            .map(|(target, index, credentials)| {
-                let client = client.clone();
-                async move { (target, index, read_device(&client, target, credentials, timing).await) }
+            .map(|(key, target, candidates)| {
+                let (client, options) = (&client, &options);
+                async move { (key, read_with(client, target, &candidates, options).await) }
             })
             .buffer_unordered(READ_AT_ONCE)
             .ready_chunks(ACCEPT_AT_ONCE);
@@ -245,15 +407,18 @@ impl<C: Clock + Clone> Lan<C> {
             };
             let Some(chunk) = chunk else { break };
             let mut group = Vec::new();
-            for (target, index, reading) in chunk {
-                match reading {
+            for (key, found) in chunk {
+                match found.reading {
                     Ok(reading) if reading.is_printer => {
-                        self.remember(target, index, &reading);
-                        group.push(reading);
+                        if self.remember(found.target, found.credentials_index, &reading) {
+                            group.push(reading);
+                        }
+                        continue;
                     }
-                    Ok(_) => tracing::info!(%target, "no longer a printer"),
-                    Err(error) => tracing::info!(%target, %error, "printer not read"),
+                    Ok(_) => tracing::info!(target = %found.target, "no longer a printer"),
+                    Err(error) => tracing::info!(target = %found.target, %error, "printer not read"),
                 }
+                self.missed(key);
             }
             answering += count(group.len());
             self.accept(group).await?;
@@ -261,21 +426,34 @@ impl<C: Clock + Clone> Lan<C> {
         drop(readings);
         self.save_inventory().await?;
         self.show_inventory();
-        self.status.send_modify(|status| {
-            status.lan.activity = None;
-            status.lan.printers_answering = answering;
+        self.status.send_modify(|status| status.lan.activity = before);
+        Ok(answering)
+    }
+
+    /// A printer has missed a round: after three of them it is asked less and less often, down to once an hour.
+    fn missed(&mut self, device_key: String) {
+        let interval = self.read_interval();
+        let health = self.health.entry(device_key).or_default();
+        health.missed = health.missed.saturating_add(1);
+        health.not_before = health.missed.checked_sub(MISSED_ROUNDS).map(|beyond| {
+            let wait = interval.saturating_mul(2u32.saturating_pow(beyond.saturating_add(1)));
+            // The round itself comes each interval; a little less, so that it is not missed by a hair.
+            Instant::now() + wait.min(LONGEST_BACKOFF.max(interval)).mul_f64(0.95)
         });
-        Ok(())
     }
 
     async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {
         let known = self.inventory.printers.iter().find(|known| known.device_key == device_key);
-        let Some((target, index, credentials)) = known.and_then(|known| self.job(known)) else {
+        let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
             return Ok(Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence"));
         };
-        match read_device(&self.client, target, credentials, self.options.timing).await {
+        let found = read_with(&self.client, target, &candidates, &self.options).await;
+        match found.reading {
             Ok(reading) if reading.is_printer => {
-                self.remember(target, index, &reading);
+                if !self.remember(target, found.credentials_index, &reading) {
+                    let message = "it answers by a less safe version of SNMP than before, and is not read so";
+                    return Ok(Outcome::of(TaskState::Failed, message));
+                }
                 self.accept(vec![reading]).await?;
                 self.save_inventory().await?;
                 Ok(Outcome { printers_read: 1, addresses_asked: 1, ..Outcome::of(TaskState::Done, "read") })
@@ -286,24 +464,43 @@ impl<C: Clock + Clone> Lan<C> {
     }
 
     /// How a known printer is read; nothing for one that no longer lies within the fence.
-    fn job(&self, known: &KnownPrinter) -> Option<(SocketAddr, usize, crate::snmp::Credentials)> {
+    fn job(&self, known: &KnownPrinter) -> Option<(String, SocketAddr, Vec<usize>)> {
         let ip = known.address.parse().ok()?;
-        let index = known.credentials_index;
-        let credentials = self.options.credentials.get(index).or(self.options.credentials.first())?.clone();
-        self.fence.allows(ip).then(|| (SocketAddr::new(ip, known.port), index, credentials))
+        let candidates = candidates_for(&self.options.credentials, &known.credentials);
+        self.fence.allows(ip).then(|| (known.device_key.clone(), SocketAddr::new(ip, known.port), candidates))
     }
 
-    fn remember(&mut self, target: SocketAddr, credentials_index: usize, reading: &Reading) {
+    /// Notes a printer that has answered. Returns whether its reading may be taken: not when the printer spoke SNMPv3
+    /// before and somebody now answers for it with less.
+    fn remember(&mut self, target: SocketAddr, credentials_index: usize, reading: &Reading) -> bool {
+        let credentials = &self.options.credentials;
+        let device_key = reading.device_key();
+        let before = self.inventory.printers.iter().find(|known| known.device_key == device_key);
+        if before.is_some_and(|known| is_downgrade(credentials, &known.credentials, credentials_index)) {
+            let error = format!(
+                "{}: {device_key} was read by SNMPv3 before and answers by an older version now; it is not read so. If that \
+                 is meant, take the SNMPv3 users out of the configuration",
+                target.ip()
+            );
+            tracing::warn!(%error, "no downgrade");
+            self.status.send_modify(|status| status.lan.last_error = Some(error));
+            return false;
+        }
         let known = KnownPrinter {
-            device_key: reading.device_key(),
+            credentials: label_of(credentials, credentials_index),
             address: target.ip().to_string(),
             port: target.port(),
-            credentials_index,
             last_seen_unix_ms: self.clock.wall_unix_ms(),
+            device_key: device_key.clone(),
         };
-        if let Err(error) = self.inventory.remember(known) {
-            tracing::warn!(%error, "the printer is read and not remembered");
+        match self.inventory.remember(known) {
+            Ok(()) => {
+                let health = Health { missed: 0, has_answered: true, not_before: None };
+                self.health.insert(device_key, health);
+            }
+            Err(error) => tracing::warn!(%error, "the printer is read and not remembered"),
         }
+        true
     }
 
     async fn accept(&self, readings: Vec<Reading>) -> Result<(), AgentError> {
@@ -341,12 +538,22 @@ impl<C: Clock + Clone> Lan<C> {
 
     fn show_inventory(&self) {
         let known = count(self.inventory.printers.len());
+        let answering = count(self.inventory.printers.iter().filter(|known| self.is_answering(known)).count());
         let ranges = self.ranges_in_force().to_vec();
         self.status.send_modify(|status| {
             status.lan.printers_known = known;
+            status.lan.printers_answering = answering;
             status.lan.ranges = ranges;
         });
     }
+}
+
+/// What a search has found since it was last asked; nothing at all, for ever, when there is no search.
+async fn take_found(search: Option<&mut Search>) -> Vec<Found> {
+    let Some(search) = search else { return std::future::pending().await };
+    let mut devices = Vec::with_capacity(ACCEPT_AT_ONCE);
+    search.found.recv_many(&mut devices, ACCEPT_AT_ONCE).await;
+    devices
 }
 
 fn count(length: usize) -> u32 {

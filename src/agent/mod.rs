@@ -9,6 +9,7 @@
 mod cloud_link;
 mod config;
 mod convert;
+mod credentials;
 mod lan;
 mod outbox;
 mod search;
@@ -16,8 +17,10 @@ mod settings;
 pub mod status;
 mod tasks;
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -26,12 +29,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ConfigError, LanSection, ScheduleSection, SnmpSection, UserSection};
 pub use convert::to_message;
-pub use search::{Found, SearchOptions, SearchProgress, read_device, search};
+pub use credentials::Lockout;
+pub use search::{Found, SearchOptions, SearchProgress, read_with, search};
 use status::Status;
 
 use crate::discovery::{Fence, RangeError};
 use crate::enroll::{EnrollError, IdentityFolder};
-use crate::snmp::{Client, ClientConfig};
+use crate::snmp::{Client, ClientConfig, Pace};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
 use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
 use crate::uplink::{Dialer, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
@@ -45,11 +49,6 @@ const COMMANDS_MAX: usize = 8;
 const ENDED_MAX: usize = COMMANDS_MAX;
 /// Packets per second while known printers are read: each of them gets one request at a time, so none is pressed.
 const READ_PACKETS_PER_SECOND: u32 = 200;
-/// A device that has answered gets the configured patience; an address that may hold nothing gets one second try.
-const PROBE_RETRIES: u32 = 1;
-/// …and less time: an agent that needs longer for one object is found by the next search.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Why the agent did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -188,12 +187,9 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
 
-    let open = |packets_per_second| {
-        Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
-            .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })
-    };
-    let prober = open(config.snmp.packets_per_second)?;
-    let client = open(config.snmp.packets_per_second.max(READ_PACKETS_PER_SECOND))?;
+    let packets_per_second = config.snmp.packets_per_second.max(READ_PACKETS_PER_SECOND);
+    let client = Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
+        .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
     let timing = config.snmp.timing();
 
     let wake_link = WakeLink::new(
@@ -207,11 +203,12 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         clock: clock.clone(),
         boot: boot.clone(),
         options: SearchOptions {
-            prober,
             port: config.snmp.port,
             credentials,
             timing,
-            probe_timing: crate::snmp::Timing { timeout: timing.timeout.min(PROBE_TIMEOUT), retries: PROBE_RETRIES },
+            pace: Pace::per_second(config.snmp.packets_per_second),
+            skip: HashSet::new(),
+            lockout: Arc::default(),
         },
         fence,
         own_ranges: config.lan.ranges.clone(),
@@ -224,6 +221,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         status: status.clone(),
         commands: commands_reader,
         ended,
+        health: HashMap::new(),
     };
     let cloud_link = cloud_link::CloudLink {
         dialer,

@@ -1,38 +1,42 @@
-//! A search of the LAN: every address is asked with one credential after the other until it answers; whoever answers is
-//! read, and found to be a printer or not. Joins discovery, snmp and printer, for the agent and for the command line.
+//! A search of the LAN: every address is asked who it is; whoever answers is read, and found to be a printer or not. Joins
+//! discovery, snmp and printer, for the agent and for the command line.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::discovery::{AddressSet, Answer, Fence, ProbeError, Prober, SweepOptions, sweep};
-use crate::oid;
+use super::credentials::Lockout;
+use crate::discovery::{AddressSet, Fence, Neighbours, Part, ProbeError, Responder, SweepOptions, sweep};
 use crate::printer::{self, ReadOptions, Reading};
-use crate::snmp::{Client, Credentials, SnmpError, Timing, Value};
+use crate::snmp::{Client, Credentials, Pace, SnmpError, Timing};
 
 /// Devices that are read at once. The engine's window bounds the packets; this bounds the memory.
 const READ_AT_ONCE: usize = 16;
-/// Addresses that wait for an answer at once: the engine paces the packets, and a silent address waits for seconds.
-const PROBE_AT_ONCE: usize = 512;
+/// How long to wait for answers after each pass of probes.
+const LISTEN: Duration = Duration::from_secs(1);
 
 /// What a search needs besides the addresses.
 #[derive(Debug, Clone)]
 pub struct SearchOptions {
-    /// The engine that asks addresses; its pace is the search's. Devices that answered are read by another one, so that
-    /// they need not wait behind all the silent addresses.
-    pub prober: Client,
     /// UDP port of the agents.
     pub port: u16,
-    /// Tried in this order.
+    /// What may let us in.
     pub credentials: Vec<Credentials>,
     /// Patience with a device that has answered.
     pub timing: Timing,
-    /// Patience with an address that may hold nothing.
-    pub probe_timing: Timing,
+    /// How fast addresses are asked.
+    pub pace: Pace,
+    /// Addresses that need not be asked.
+    pub skip: HashSet<IpAddr>,
+    /// Who has refused our users of SNMPv3.
+    pub lockout: Arc<Lockout>,
 }
 
 /// A device that answered, and what it said.
@@ -51,40 +55,16 @@ pub struct Found {
 pub struct SearchProgress {
     /// Addresses in the set.
     pub addresses: u64,
-    /// Probes sent so far, all credentials together.
+    /// The pass under way, from 1; 0 before the first.
+    pub pass: u32,
+    /// Passes in all.
+    pub passes: u32,
+    /// Probes sent so far, all passes together.
     pub probes: u64,
     /// Devices that answered.
     pub answered: u32,
     /// Printers read.
     pub printers: u32,
-}
-
-/// Asks a device for who it is, with the real engine.
-#[derive(Clone)]
-struct SnmpProber {
-    client: Client,
-    credentials: Credentials,
-    timing: Timing,
-}
-
-impl Prober for SnmpProber {
-    async fn probe(&self, target: SocketAddr) -> Result<Option<Answer>, ProbeError> {
-        let session = self.client.session(target, self.credentials.clone(), self.timing);
-        match session.get(&[oid!(1, 3, 6, 1, 2, 1, 1, 2, 0), oid!(1, 3, 6, 1, 2, 1, 1, 1, 0)]).await {
-            Ok(answer) => {
-                let sys_object_id = answer.first().and_then(|vb| vb.value.as_oid()).map(ToString::to_string);
-                let sys_descr = match answer.get(1).map(|vb| &vb.value) {
-                    Some(Value::OctetString(bytes)) => Some(String::from_utf8_lossy(bytes).into_owned()),
-                    _ => None,
-                };
-                Ok(Some(Answer { sys_object_id, sys_descr }))
-            }
-            // An agent that answers with an error is an agent.
-            Err(SnmpError::ErrorStatus { .. }) => Ok(Some(Answer { sys_object_id: None, sys_descr: None })),
-            Err(SnmpError::Engine(detail)) => Err(ProbeError::Failed(detail)),
-            Err(_) => Ok(None),
-        }
-    }
 }
 
 /// Searches `addresses`, which lie within `fence`. Devices are read while others are still searched for, and told to
@@ -101,52 +81,92 @@ pub async fn search(
     progress: &watch::Sender<SearchProgress>,
     stop: &CancellationToken,
 ) -> Result<(), ProbeError> {
-    let mut answered: HashSet<IpAddr> = HashSet::new();
     progress.send_replace(SearchProgress { addresses: addresses.len(), ..SearchProgress::default() });
-    for (credentials_index, credentials) in options.credentials.iter().enumerate() {
-        if stop.is_cancelled() || answered.len() as u64 == addresses.len() {
-            break;
-        }
-        let prober = SnmpProber {
-            client: options.prober.clone(),
-            credentials: credentials.clone(),
-            timing: options.probe_timing,
-        };
-        let sweep_options = SweepOptions { port: options.port, at_once: PROBE_AT_ONCE, skip: answered.clone() };
-        let mut sweep = sweep(prober, fence.clone(), addresses.clone(), sweep_options, stop.clone());
-        let probes_before = progress.borrow().probes;
-        let counts = sweep.progress();
-        let mut readings = FuturesUnordered::new();
-        let mut sweeping = true;
-        while sweeping || !readings.is_empty() {
-            tokio::select! {
-                responder = sweep.next(), if sweeping && readings.len() < READ_AT_ONCE => match responder {
-                    None => sweeping = false,
-                    Some(responder) => {
-                        let target = responder.address;
-                        answered.insert(target.ip());
-                        progress.send_modify(|progress| progress.answered += 1);
-                        readings.push(async move {
-                            let reading = read_device(client, target, credentials.clone(), options.timing).await;
-                            Found { target, credentials_index, reading }
-                        });
-                    }
-                },
-                Some(device) = readings.next() => {
-                    if device.reading.as_ref().is_ok_and(|reading| reading.is_printer) {
-                        progress.send_modify(|progress| progress.printers += 1);
-                    }
-                    if found.send(device).await.is_err() {
-                        return Ok(());
-                    }
+    let sweep_options = SweepOptions {
+        parts: vec![Part { addresses: addresses.clone(), pace: options.pace }],
+        port: options.port,
+        credentials: options.credentials.clone(),
+        listen: LISTEN,
+        skip: options.skip.clone(),
+        neighbours: Neighbours::of_the_kernel(),
+    };
+    let mut sweep = sweep(client.clone(), fence.clone(), sweep_options, stop.clone());
+    let mut counts = sweep.progress();
+    let mut readings = FuturesUnordered::new();
+    let mut sweeping = true;
+    while sweeping || !readings.is_empty() {
+        tokio::select! {
+            responder = sweep.next(), if sweeping && readings.len() < READ_AT_ONCE => match responder {
+                None => sweeping = false,
+                Some(responder) => {
+                    progress.send_modify(|progress| progress.answered += 1);
+                    readings.push(read_responder(client, responder, options));
+                }
+            },
+            Some(device) = readings.next() => {
+                if device.reading.as_ref().is_ok_and(|reading| reading.is_printer) {
+                    progress.send_modify(|progress| progress.printers += 1);
+                }
+                if found.send(device).await.is_err() {
+                    return Ok(());
                 }
             }
-            let asked = counts.borrow().asked;
-            progress.send_modify(|progress| progress.probes = probes_before + asked);
+            Ok(()) = counts.changed(), if sweeping => {}
         }
-        sweep.finish().await?;
+        let counts = *counts.borrow();
+        progress.send_modify(|progress| {
+            (progress.pass, progress.passes, progress.probes) = (counts.pass, counts.passes, counts.asked);
+        });
     }
-    Ok(())
+    sweep.finish().await
+}
+
+/// Reads a device by what it answered to; an SNMPv3 engine by the users, and by communities only if it lets none of them
+/// in: a device that offers both is read by the safer one.
+async fn read_responder(client: &Client, responder: Responder, options: &SearchOptions) -> Found {
+    let target = responder.address;
+    let candidates: Vec<usize> = match responder.credentials_index {
+        Some(index) => vec![index],
+        None => (0..options.credentials.len()).collect(),
+    };
+    read_with(client, target, &candidates, options).await
+}
+
+/// Reads a device with the first of these credentials that lets us in.
+pub async fn read_with(client: &Client, target: SocketAddr, candidates: &[usize], options: &SearchOptions) -> Found {
+    let first = candidates.first().copied().unwrap_or(0);
+    let mut outcome = Found { target, credentials_index: first, reading: Err(SnmpError::Timeout { target, tries: 0 }) };
+    let mut refusal = None;
+    // With several to try, silence about one of them must not hold up the others for long.
+    let retries = if candidates.len() > 1 { options.timing.retries.min(1) } else { options.timing.retries };
+    let timing = Timing { retries, ..options.timing };
+    for index in candidates.iter().copied() {
+        let Some(credentials) = options.credentials.get(index) else { continue };
+        let is_user = matches!(credentials, Credentials::V3(_));
+        if is_user && let Err(until) = options.lockout.may_try(target, Instant::now()) {
+            refusal.get_or_insert(SnmpError::LockedOut { target, minutes: until.as_secs().div_ceil(60) });
+            continue;
+        }
+        let reading = read_device(client, target, credentials.clone(), timing).await;
+        outcome = Found { target, credentials_index: index, reading };
+        match &outcome.reading {
+            Ok(_) => {
+                options.lockout.forget(target);
+                return outcome;
+            }
+            Err(error) if error.is_wrong_credentials() => {
+                options.lockout.count(target, Instant::now());
+                // What the device said of a user says more than its silence about a community.
+                refusal.get_or_insert(error.clone());
+            }
+            Err(SnmpError::Timeout { .. }) => {}
+            Err(_) => return outcome,
+        }
+    }
+    if let Some(refusal) = refusal {
+        outcome.reading = Err(refusal);
+    }
+    outcome
 }
 
 /// Reads one device.

@@ -1,17 +1,18 @@
 //! `platen read`, `scan` and `replay`: readings from a device, from ranges, from a recording.
 
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
-use crate::agent::{Found, SearchOptions, SearchProgress, read_device, search};
+use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
 use crate::discovery::{DnsResolver, Fence, Ranges};
 use crate::printer::{self, ReadOptions, Reading};
-use crate::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timing, UsmUser};
+use crate::snmp::{Client, ClientConfig, Credentials, Pace, Recording, Timing, UsmUser};
 
 /// Largest recording that is read, in bytes.
 const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -83,26 +84,22 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -
             )));
         }
         let client = open_client(READ_PACKETS_PER_SECOND)?;
-        read_with_first_that_answers(&client, target, credentials, snmp.timing()).await.map_err(Failure::failed)
+        let candidates: Vec<usize> = (0..credentials.len()).collect();
+        let options = search_options(target.port(), credentials, snmp, READ_PACKETS_PER_SECOND);
+        read_with(&client, target, &candidates, &options).await.reading.map_err(Failure::failed)
     })?;
     show_reading(&reading, json)
 }
 
-/// Silence may mean that the device does not speak this version: then the next one is tried. Anything else is an answer.
-async fn read_with_first_that_answers(
-    client: &Client,
-    target: SocketAddr,
-    credentials: Vec<Credentials>,
-    timing: Timing,
-) -> Result<Reading, SnmpError> {
-    let mut outcome = Err(SnmpError::Timeout { target, tries: 0 });
-    for credentials in credentials {
-        outcome = read_device(client, target, credentials, timing).await;
-        if !matches!(outcome, Err(SnmpError::Timeout { .. })) {
-            break;
-        }
+fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rate: u32) -> SearchOptions {
+    SearchOptions {
+        port,
+        credentials,
+        timing: snmp.timing(),
+        pace: Pace::per_second(rate),
+        skip: HashSet::new(),
+        lockout: Arc::<Lockout>::default(),
     }
-    outcome
 }
 
 fn show_reading(reading: &Reading, json: bool) -> Result<(), Failure> {
@@ -127,13 +124,7 @@ pub(super) fn scan(
                 "none of these addresses lies within the fence ({fence}): nothing was sent; --fence allows others"
             )));
         }
-        let options = SearchOptions {
-            prober: open_client(rate)?,
-            port,
-            credentials,
-            timing: snmp.timing(),
-            probe_timing: Timing { retries: snmp.retries.min(1), ..snmp.timing() },
-        };
+        let options = search_options(port, credentials, snmp, rate);
         let client = open_client(rate.max(READ_PACKETS_PER_SECOND))?;
         let (progress, shown) = watch::channel(SearchProgress::default());
         let showing = tokio::spawn(show::progress(shown));

@@ -153,8 +153,8 @@ pub(super) async fn progress(mut progress: watch::Receiver<SearchProgress>) {
     while progress.changed().await.is_ok() {
         let now = *progress.borrow_and_update();
         let text = format!(
-            "\r{} addresses, {} probes, {} answered, {} printers ",
-            now.addresses, now.probes, now.answered, now.printers
+            "\r{} addresses, pass {} of {}, {} probes, {} answered, {} printers ",
+            now.addresses, now.pass, now.passes, now.probes, now.answered, now.printers
         );
         let _nobody_looks = std::io::stderr().write_all(text.as_bytes());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

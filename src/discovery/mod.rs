@@ -7,9 +7,11 @@
 
 mod fence;
 mod intervals;
+mod neighbours;
 mod ranges;
 mod sweep;
 
 pub use fence::Fence;
+pub use neighbours::Neighbours;
 pub use ranges::{ADDRESSES_MAX, AddressSet, DnsResolver, RangeError, Ranges, Resolver};
-pub use sweep::{Answer, ProbeError, Prober, Responder, Sweep, SweepOptions, SweepProgress, sweep};
+pub use sweep::{Answers, Part, ProbeError, Prober, Responder, Sweep, SweepOptions, SweepProgress, sweep};

@@ -1,28 +1,31 @@
-//! The sweep: every address of a set is asked once for who it is. Politeness (packets a second) is the engine's; here it is
-//! bounded how many addresses wait at once, and the fence is looked at once more right before each is asked.
+//! The sweep: every address of a set is asked for who it is, in several passes of one datagram each, so that whoever
+//! answers at once is found within the first of them.
+//!
+//! The order of the passes is from safe to old: SNMPv3 engine discovery where users are configured (it carries no secret),
+//! v2c, v1; then all of it once more for those who have not answered, as a datagram may be lost. Politeness is the pace
+//! of each part, and the addresses' order: neighbours lie far apart. The fence is looked at once more right before each
+//! address is asked. An address on the own network at which nobody lives, as the kernel then knows, is not asked again.
 
 use std::collections::HashSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressSet, Fence};
+use super::{AddressSet, Fence, Neighbours};
+use crate::oid;
+use crate::snmp::{Client, Credentials, Pace, Probe, ProbeAnswer, Probes, SnmpError, SweepPlan};
 
 /// Responders that may wait to be taken.
 const RESPONDERS_MAX: usize = 64;
-
-/// What a device said of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// sysObjectID.
-    pub sys_object_id: Option<String>,
-    /// sysDescr.
-    pub sys_descr: Option<String>,
-}
+/// How often each address is asked: once, and once more as a datagram may be lost.
+const ROUNDS: u32 = 2;
+/// How often the count of addresses asked is told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 /// Why the sweep cannot go on. A silent address is not such a thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,21 +35,65 @@ pub enum ProbeError {
     Failed(String),
 }
 
-/// Asks one address.
+/// Asks many addresses, one datagram each.
 pub trait Prober: Send + Sync + 'static {
-    /// Who is there; `None` when nobody answers.
-    fn probe(&self, target: SocketAddr) -> impl Future<Output = Result<Option<Answer>, ProbeError>> + Send;
+    /// Where the answers come from.
+    type Answers: Answers;
+
+    /// Begins.
+    fn begin(&self, plan: SweepPlan) -> impl Future<Output = Result<Self::Answers, SnmpError>> + Send;
+}
+
+/// Answers of one pass.
+pub trait Answers: Send {
+    /// The next one; `None` after the last.
+    fn next(&mut self) -> impl Future<Output = Option<ProbeAnswer>> + Send;
+    /// How many addresses were asked until now.
+    fn sent(&self) -> u64;
+}
+
+impl Prober for Client {
+    type Answers = Probes;
+
+    async fn begin(&self, plan: SweepPlan) -> Result<Probes, SnmpError> {
+        self.sweep(plan).await
+    }
+}
+
+impl Answers for Probes {
+    async fn next(&mut self) -> Option<ProbeAnswer> {
+        Probes::next(self).await
+    }
+
+    fn sent(&self) -> u64 {
+        Probes::sent(self)
+    }
+}
+
+/// Addresses that are asked at one pace.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Whom to ask.
+    pub addresses: AddressSet,
+    /// How fast.
+    pub pace: Pace,
 }
 
 /// How a sweep is made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SweepOptions {
+    /// Asked one after the other in each pass.
+    pub parts: Vec<Part>,
     /// UDP port to ask.
     pub port: u16,
-    /// Addresses that wait for their answers at once.
-    pub at_once: usize,
+    /// What may let us in. Of users of SNMPv3 it only matters that there are some.
+    pub credentials: Vec<Credentials>,
+    /// How long to wait for answers after each pass.
+    pub listen: Duration,
     /// Addresses that need not be asked.
     pub skip: HashSet<IpAddr>,
+    /// What the kernel knows of the own network.
+    pub neighbours: Neighbours,
 }
 
 /// Who answered.
@@ -54,14 +101,18 @@ pub struct SweepOptions {
 pub struct Responder {
     /// Where.
     pub address: SocketAddr,
-    /// What it said.
-    pub answer: Answer,
+    /// Which of the credentials it answered to; `None` for an SNMPv3 engine, with which nobody has spoken yet.
+    pub credentials_index: Option<usize>,
 }
 
 /// How far a sweep has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepProgress {
-    /// Addresses asked.
+    /// The pass under way, from 1.
+    pub pass: u32,
+    /// Passes in all.
+    pub passes: u32,
+    /// Datagrams sent, all passes together.
     pub asked: u64,
 }
 
@@ -74,7 +125,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// The next one who answered; `None` when all were asked.
+    /// The next one who answered; `None` when all were asked. Each address comes once.
     pub async fn next(&mut self) -> Option<Responder> {
         self.responders.recv().await
     }
@@ -95,102 +146,265 @@ impl Sweep {
     }
 }
 
-/// Begins a sweep of `addresses`. To be called within a tokio runtime.
+/// Begins a sweep. To be called within a tokio runtime.
 #[must_use]
-pub fn sweep<P: Prober>(
-    prober: P,
-    fence: Fence,
-    addresses: AddressSet,
-    options: SweepOptions,
-    stop: CancellationToken,
-) -> Sweep {
+pub fn sweep<P: Prober>(prober: P, fence: Fence, options: SweepOptions, stop: CancellationToken) -> Sweep {
     let (sender, responders) = mpsc::channel(RESPONDERS_MAX);
     let (counts, progress) = watch::channel(SweepProgress::default());
     let task = tokio::spawn(async move {
-        let targets = addresses
-            .iter_permuted()
-            .filter(|ip| !options.skip.contains(ip))
-            // The set was made within the fence; looking again costs nothing and does not trust whoever made it.
-            .filter(|ip| fence.allows(*ip))
-            .map(|ip| SocketAddr::new(ip, options.port));
-        let (prober, counts) = (&prober, &counts);
-        let mut answers = futures_util::stream::iter(targets)
-            .map(|target| async move {
-                counts.send_modify(|progress| progress.asked += 1);
-                (target, prober.probe(target).await)
-            })
-            .buffer_unordered(options.at_once.max(1));
-        loop {
-            let answered = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                answered = answers.next() => answered,
-            };
-            match answered {
-                None => return Ok(()),
-                Some((_, Err(error))) => return Err(error),
-                Some((_, Ok(None))) => {}
-                Some((address, Ok(Some(answer)))) => {
-                    if sender.send(Responder { address, answer }).await.is_err() {
-                        return Ok(());
-                    }
-                }
-            }
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            ended = Passes { prober, fence: Arc::new(fence), options, sender, counts }.run() => ended,
         }
     });
     Sweep { responders, progress, task }
+}
+
+struct Passes<P> {
+    prober: P,
+    fence: Arc<Fence>,
+    options: SweepOptions,
+    sender: mpsc::Sender<Responder>,
+    counts: watch::Sender<SweepProgress>,
+}
+
+impl<P: Prober> Passes<P> {
+    async fn run(self) -> Result<(), ProbeError> {
+        let asks = asks(&self.options.credentials);
+        let passes = ROUNDS * u32::try_from(asks.len()).unwrap_or(u32::MAX);
+        let mut answered = self.options.skip.clone();
+        for (pass, (index, probe)) in (0..ROUNDS).flat_map(|_| &asks).enumerate() {
+            self.counts.send_modify(|progress| {
+                progress.pass = u32::try_from(pass + 1).unwrap_or(u32::MAX);
+                progress.passes = passes;
+            });
+            for part in &self.options.parts {
+                if !self.pass(part, pass > 0, *index, probe.clone(), &mut answered).await? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One datagram to each address of a part. Returns whether anybody still listens.
+    async fn pass(
+        &self,
+        part: &Part,
+        is_later: bool,
+        credentials_index: Option<usize>,
+        probe: Probe,
+        answered: &mut HashSet<IpAddr>,
+    ) -> Result<bool, ProbeError> {
+        let (fence, port, mut neighbours) =
+            (Arc::clone(&self.fence), self.options.port, self.options.neighbours.clone());
+        let done = answered.clone();
+        let targets = part
+            .addresses
+            .iter_permuted()
+            .filter(move |ip| !done.contains(ip))
+            // The set was made within the fence; looking again costs nothing and does not trust whoever made it.
+            .filter(move |ip| fence.allows(*ip))
+            .filter(move |ip| !(is_later && neighbours.is_known_absent(*ip)))
+            .map(move |ip| SocketAddr::new(ip, port));
+        let plan = SweepPlan { targets: Box::new(targets), probe, pace: part.pace, listen: self.options.listen };
+        let failed = |error: SnmpError| ProbeError::Failed(error.to_string());
+        let mut answers = self.prober.begin(plan).await.map_err(failed)?;
+        let before = self.counts.borrow().asked;
+        let mut tell = tokio::time::interval(TELL_EVERY);
+        loop {
+            let answer = tokio::select! {
+                answer = answers.next() => answer,
+                _ = tell.tick() => {
+                    self.counts.send_modify(|progress| progress.asked = before + answers.sent());
+                    if self.sender.is_closed() { return Ok(false) }
+                    continue;
+                }
+            };
+            self.counts.send_modify(|progress| progress.asked = before + answers.sent());
+            let Some(answer) = answer else { return Ok(true) };
+            let address = answer.target;
+            if answered.insert(address.ip())
+                && self.sender.send(Responder { address, credentials_index }).await.is_err()
+            {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// What is asked, in this order, and which of the credentials each is.
+fn asks(credentials: &[Credentials]) -> Vec<(Option<usize>, Probe)> {
+    let who = [oid!(1, 3, 6, 1, 2, 1, 1, 2, 0)];
+    let by = |wanted: fn(&Credentials) -> bool| {
+        let who = who.clone();
+        credentials
+            .iter()
+            .enumerate()
+            .filter(move |(_, credentials)| wanted(credentials))
+            .map(move |(index, it)| (Some(index), Probe::Community { credentials: it.clone(), oids: who.to_vec() }))
+    };
+    let is_v3 = |credentials: &Credentials| matches!(credentials, Credentials::V3(_));
+    let engines = credentials.iter().any(is_v3).then_some((None, Probe::EngineDiscovery));
+    engines
+        .into_iter()
+        .chain(by(|credentials| matches!(credentials, Credentials::V2c { .. })))
+        .chain(by(|credentials| matches!(credentials, Credentials::V1 { .. })))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::discovery::{DnsResolver, Ranges};
-    use std::sync::{Arc, Mutex};
+    use crate::snmp::UsmUser;
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
 
+    /// Remembers who was asked what, and lets those answer whose address ends so.
     #[derive(Clone, Default)]
     struct Recorder {
-        asked: Arc<Mutex<Vec<IpAddr>>>,
+        asked: Arc<Mutex<Vec<(IpAddr, String)>>>,
+        ending: &'static str,
+        /// Passes in which nobody is heard.
+        deaf: usize,
     }
 
-    impl Prober for Recorder {
-        async fn probe(&self, target: SocketAddr) -> Result<Option<Answer>, ProbeError> {
-            self.asked.lock().unwrap().push(target.ip());
-            let answers = target.ip().to_string().ends_with(".7");
-            Ok(answers.then(Answer::default))
+    impl Recorder {
+        fn asked(&self) -> Vec<IpAddr> {
+            self.asked.lock().unwrap().iter().map(|(ip, _)| *ip).collect()
+        }
+
+        fn passes(&self) -> Vec<String> {
+            let mut passes: Vec<String> = self.asked.lock().unwrap().iter().map(|(_, what)| what.clone()).collect();
+            passes.dedup();
+            passes
         }
     }
 
-    async fn set(items: &[&str], fence: &Fence) -> AddressSet {
-        Ranges::parse(items).unwrap().resolve(fence, &DnsResolver).await.unwrap()
+    struct Recorded(VecDeque<ProbeAnswer>, u64);
+
+    impl Prober for Recorder {
+        type Answers = Recorded;
+
+        async fn begin(&self, plan: SweepPlan) -> Result<Recorded, SnmpError> {
+            let what = match &plan.probe {
+                Probe::EngineDiscovery => "engines".to_owned(),
+                Probe::Community { credentials: Credentials::V1 { community }, .. } => {
+                    format!("v1 {}", String::from_utf8_lossy(community.expose()))
+                }
+                Probe::Community { credentials: Credentials::V2c { community }, .. } => {
+                    format!("v2c {}", String::from_utf8_lossy(community.expose()))
+                }
+                Probe::Community { .. } => panic!("a user is not for everybody"),
+            };
+            let pass = self.passes().len();
+            let targets: Vec<SocketAddr> = plan.targets.collect();
+            self.asked.lock().unwrap().extend(targets.iter().map(|target| (target.ip(), what.clone())));
+            let answers = targets
+                .iter()
+                .filter(|target| pass >= self.deaf && target.ip().to_string().ends_with(self.ending))
+                .map(|target| ProbeAnswer { target: *target, bindings: Vec::new(), engine_id: None })
+                .collect();
+            Ok(Recorded(answers, targets.len() as u64))
+        }
+    }
+
+    impl Answers for Recorded {
+        async fn next(&mut self) -> Option<ProbeAnswer> {
+            self.0.pop_front()
+        }
+
+        fn sent(&self) -> u64 {
+            self.1
+        }
+    }
+
+    fn v2c(community: &str) -> Credentials {
+        Credentials::V2c { community: community.into() }
+    }
+
+    fn v1(community: &str) -> Credentials {
+        Credentials::V1 { community: community.into() }
+    }
+
+    async fn options(items: &[&str], fence: &Fence, credentials: Vec<Credentials>) -> SweepOptions {
+        let addresses = Ranges::parse(items).unwrap().resolve(fence, &DnsResolver).await.unwrap();
+        SweepOptions {
+            parts: vec![Part { addresses, pace: Pace::of_the_client() }],
+            port: 161,
+            credentials,
+            listen: Duration::ZERO,
+            skip: HashSet::new(),
+            neighbours: Neighbours::unknown(),
+        }
+    }
+
+    async fn all(mut sweep: Sweep) -> Vec<Responder> {
+        let mut found = Vec::new();
+        while let Some(responder) = sweep.next().await {
+            found.push(responder);
+        }
+        sweep.finish().await.unwrap();
+        found
     }
 
     #[tokio::test]
-    async fn each_address_is_asked_once_and_who_answers_is_told() {
+    async fn the_silent_are_asked_twice_and_who_answers_is_told_once() {
         let fence = Fence::default();
-        let addresses = set(&["10.0.0.0/24", "!10.0.0.9"], &fence).await;
-        let prober = Recorder::default();
-        let skip = HashSet::from(["10.0.0.8".parse().unwrap()]);
-        let options = SweepOptions { port: 161, at_once: 8, skip };
-        let mut sweep = sweep(prober.clone(), fence, addresses, options, CancellationToken::new());
-        let found = sweep.next().await.unwrap();
-        assert_eq!(found.address.to_string(), "10.0.0.7:161");
-        assert!(sweep.next().await.is_none());
-        assert_eq!(sweep.progress().borrow().asked, 252);
-        sweep.finish().await.unwrap();
-        let asked = prober.asked.lock().unwrap().clone();
+        let mut options = options(&["10.0.0.0/24", "!10.0.0.9"], &fence, vec![v2c("public")]).await;
+        options.skip = HashSet::from(["10.0.0.8".parse().unwrap()]);
+        let prober = Recorder { ending: ".7", ..Recorder::default() };
+        let sweep = sweep(prober.clone(), fence, options, CancellationToken::new());
+        let progress = sweep.progress();
+        let found = all(sweep).await;
+        assert_eq!(found, [Responder { address: "10.0.0.7:161".parse().unwrap(), credentials_index: Some(0) }]);
+        assert_eq!(*progress.borrow(), SweepProgress { pass: 2, passes: 2, asked: 252 + 251 });
+        let asked = prober.asked();
         let distinct: HashSet<_> = asked.iter().collect();
-        assert_eq!((asked.len(), distinct.len()), (252, 252));
+        assert_eq!((asked.len(), distinct.len()), (252 + 251, 252));
+    }
+
+    #[tokio::test]
+    async fn a_device_whose_first_datagrams_were_lost_is_found_in_the_second_round() {
+        let fence = Fence::default();
+        let options = options(&["10.0.0.1-9"], &fence, vec![v2c("a"), v1("a")]).await;
+        let prober = Recorder { ending: ".7", deaf: 2, ..Recorder::default() };
+        let found = all(sweep(prober, fence, options, CancellationToken::new())).await;
+        assert_eq!(found.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_passes_go_from_what_tells_no_secret_to_what_is_old() {
+        let fence = Fence::default();
+        let user = Credentials::V3(UsmUser::new("reader", None, None, "").unwrap());
+        let credentials = vec![v1("a"), v2c("a"), user.clone(), v2c("b"), user];
+        let options = options(&["10.0.0.1-3"], &fence, credentials).await;
+        let prober = Recorder { ending: "nobody", ..Recorder::default() };
+        all(sweep(prober.clone(), fence, options, CancellationToken::new())).await;
+        let round = ["engines", "v2c a", "v2c b", "v1 a"];
+        assert_eq!(prober.passes(), [round, round].concat());
+    }
+
+    #[tokio::test]
+    async fn who_is_known_to_be_absent_is_asked_once_and_no_more() {
+        let fence = Fence::default();
+        let mut options = options(&["10.0.0.1-4"], &fence, vec![v2c("public")]).await;
+        options.neighbours =
+            Neighbours::of([("10.0.0.2".parse().unwrap(), false), ("10.0.0.3".parse().unwrap(), true)]);
+        let prober = Recorder { ending: "nobody", ..Recorder::default() };
+        all(sweep(prober.clone(), fence, options, CancellationToken::new())).await;
+        let count = |ip: &str| prober.asked().iter().filter(|asked| asked.to_string() == ip).count();
+        assert_eq!(["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(count), [2, 1, 2]);
     }
 
     #[tokio::test]
     async fn a_set_that_was_made_for_a_wider_fence_gets_no_packet_outside() {
         let wide = Fence::parse(&["0.0.0.0/0"]).unwrap();
-        let addresses = set(&["9.255.255.250-10.0.0.5"], &wide).await;
-        let prober = Recorder::default();
-        let options = SweepOptions { port: 161, at_once: 8, skip: HashSet::new() };
-        let mut sweep = sweep(prober.clone(), Fence::default(), addresses, options, CancellationToken::new());
-        while sweep.next().await.is_some() {}
-        sweep.finish().await.unwrap();
-        let asked = prober.asked.lock().unwrap().clone();
+        let options = options(&["9.255.255.250-10.0.0.5"], &wide, vec![v2c("public")]).await;
+        let prober = Recorder { ending: ".7", ..Recorder::default() };
+        all(sweep(prober.clone(), Fence::default(), options, CancellationToken::new())).await;
+        let asked = prober.asked();
         assert!(!asked.is_empty() && asked.iter().all(|ip| Fence::default().allows(*ip)));
     }
 }

@@ -55,9 +55,36 @@ pub enum SnmpError {
         /// The operating system's words.
         detail: String,
     },
+    /// Not asked: it has refused our users of SNMPv3 too often.
+    #[error(
+        "{target} has refused the SNMPv3 user three times and is left alone for {minutes} more minute(s), so that it does not lock us out: correct the user, then read it again"
+    )]
+    LockedOut {
+        /// Who would have been asked.
+        target: SocketAddr,
+        /// How long it is left alone.
+        minutes: u64,
+    },
     /// The engine was closed, or too much is waiting for it.
     #[error("the SNMP engine is not taking requests: {0}")]
     Engine(String),
+}
+
+impl SnmpError {
+    /// Whether the device said that it does not let this user in. (To a wrong community devices say nothing.)
+    #[must_use]
+    pub fn is_wrong_credentials(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                reason: UsmReport::UnknownUser
+                    | UsmReport::WrongDigest
+                    | UsmReport::DecryptionError
+                    | UsmReport::UnsupportedSecurityLevel,
+                ..
+            }
+        )
+    }
 }
 
 /// A USM report of an SNMPv3 agent (RFC 3414 §5, usmStats). Unauthenticated, so a hint and no proof.

@@ -19,8 +19,9 @@ pub struct KnownPrinter {
     pub address: String,
     /// The UDP port there.
     pub port: u16,
-    /// Which of the configured credentials it answers to.
-    pub credentials_index: usize,
+    /// What it answered to, in the agent's words and without a secret; empty where that is not known.
+    #[serde(default)]
+    pub credentials: String,
     /// When it answered last, by the wall clock of the box, milliseconds since 1970-01-01T00:00:00Z.
     pub last_seen_unix_ms: u64,
 }
@@ -110,7 +111,13 @@ mod tests {
 
     fn printer(n: usize) -> KnownPrinter {
         let device_key = format!("serial:kyocera:{n}");
-        KnownPrinter { device_key, address: "fd00::7".into(), port: 161, credentials_index: 0, last_seen_unix_ms: 5 }
+        KnownPrinter {
+            device_key,
+            address: "fd00::7".into(),
+            port: 161,
+            credentials: String::new(),
+            last_seen_unix_ms: 5,
+        }
     }
 
     #[test]
