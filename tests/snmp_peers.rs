@@ -346,7 +346,7 @@ async fn walks_bring_row_by_row_what_net_snmps_tools_bring() {
 
 /// How many rows our walk and net-snmp's have in common, or the first in which they differ.
 async fn compare_walks(agent: &Snmpd, way: &str, credentials: Credentials, root: &str) -> Result<usize, String> {
-    let limits = WalkLimits { rows: 100_000, time: Duration::from_secs(120) };
+    let limits = WalkLimits { rows: 100_000, time: Duration::from_secs(120), ..WalkLimits::default() };
     let walk = session(agent, credentials).walk(&root.parse().unwrap(), limits).await.unwrap();
     assert!(walk.end.is_complete(), "{way} {root}: {:?}", walk.end);
     let tool = match way {

@@ -10,6 +10,7 @@ use super::pacing::TokenBucket;
 use super::sockets::{Sockets, comparable};
 use super::statistics::Counters;
 use super::sweep::SweepState;
+use super::walk::HabitTable;
 use super::{Credentials, Session, SnmpError, Statistics, UsmReport, UsmUser};
 use std::collections::HashMap;
 use std::io;
@@ -74,6 +75,7 @@ struct Shared {
     counters: Arc<Counters>,
     peers: Mutex<Peers>,
     key_makers: Semaphore,
+    habits: HabitTable,
 }
 
 /// SNMPv3 engines by where they are and who asks; each is discovered once, whoever needs it first.
@@ -94,7 +96,8 @@ impl Client {
         let engine = Engine::new(receiver, manners, fastrand::Rng::new(), Arc::clone(&counters));
         runtime.spawn(engine.run(sockets));
         let (peers, key_makers) = (Mutex::default(), Semaphore::new(KEY_MAKERS));
-        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, key_makers }) })
+        let habits = HabitTable::default();
+        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, key_makers, habits }) })
     }
 
     /// A way to ask one device. Nothing is sent until it is used.
@@ -113,6 +116,11 @@ impl Client {
     pub(super) async fn start_sweep(&self, sweep: SweepState) -> Result<(), SnmpError> {
         let ended = |_| SnmpError::Engine("it has ended".to_owned());
         self.shared.orders.send(Order::Sweep(Box::new(sweep))).await.map_err(ended)
+    }
+
+    /// What walks have found out about each device.
+    pub(super) fn habits(&self) -> &HabitTable {
+        &self.shared.habits
     }
 
     /// Sends one message and waits for what ends it.

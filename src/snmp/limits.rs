@@ -75,6 +75,24 @@ pub const MAX_OIDS_PER_CALL: usize = 4_096;
 /// Repetitions of the first GETBULK of a walk. Devices are known that break at larger ones.
 pub const FIRST_REPETITIONS: u32 = 10;
 
+/// Repetitions that a walk adds after a whole clean answer.
+pub(crate) const MORE_REPETITIONS: u32 = 10;
+
+/// Most repetitions of a walk: with the usual values the answer still fits one Ethernet frame, or nearly.
+pub const MAX_WALK_REPETITIONS: u32 = 25;
+
+/// Clean answers after which a device that refused something is tried with a little more. Doubles with each refusal.
+pub(crate) const TRY_AGAIN_AFTER: u32 = 100;
+
+/// Most clean answers to wait for before that.
+pub(crate) const MAX_TRY_AGAIN_AFTER: u32 = 10_000;
+
+/// Objects that a walk steps past because the device cannot give them: more of them, and the device is broken.
+pub(crate) const MAX_STEPPED_PAST: u32 = 3;
+
+/// Devices of which it is remembered what they bear, some 60 bytes each. Beyond, one is forgotten and found out anew.
+pub(crate) const MAX_HABITS: usize = 4_096;
+
 /// Most repetitions of a GETBULK.
 pub const MAX_REPETITIONS: u32 = 50;
 

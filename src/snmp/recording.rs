@@ -137,6 +137,7 @@ impl ObjectSource for Recording {
 
     async fn walk(&self, root: &Oid, limits: WalkLimits) -> Result<Walk, SnmpError> {
         let mut varbinds = Vec::new();
+        let mut bytes = 0;
         let mut position = root.clone();
         while let Some((oid, value)) = self.next_after(&position) {
             if !oid.starts_with(root) {
@@ -146,6 +147,10 @@ impl ObjectSource for Recording {
                 return Ok(Walk { varbinds, end: WalkEnd::RowLimit });
             }
             if value.is_present() {
+                bytes += value.kept_bytes();
+                if bytes > limits.bytes {
+                    return Ok(Walk { varbinds, end: WalkEnd::ByteLimit });
+                }
                 varbinds.push(VarBind { oid: oid.clone(), value: value.clone() });
             }
             position = oid.clone();

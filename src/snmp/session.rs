@@ -42,6 +42,11 @@ impl Session {
         self.target
     }
 
+    /// What walks have found out about the device.
+    pub(super) fn habits(&self) -> &walk::HabitTable {
+        self.client.habits()
+    }
+
     /// Whether the version has GETBULK.
     pub(super) fn has_bulk(&self) -> bool {
         !matches!(*self.credentials, Credentials::V1 { .. })
@@ -85,7 +90,8 @@ impl Session {
         }
     }
 
-    /// Reads the subtree below `root`. With GETBULK in v2c and v3, with GETNEXT in v1.
+    /// Reads the subtree below `root`: with GETBULK where version and device have one that can be used, else with GETNEXT
+    /// of several names at once where the next names can be guessed. What the device bears is remembered for its next walk.
     ///
     /// # Errors
     /// When the device does not answer the first request, or refuses; when the subtree has objects that are never to

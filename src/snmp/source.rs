@@ -11,14 +11,16 @@ use super::{Oid, SnmpError, VarBind};
 pub struct WalkLimits {
     /// Most variable bindings kept.
     pub rows: usize,
+    /// Most bytes of values kept.
+    pub bytes: usize,
     /// Longest time from the first request on.
     pub time: Duration,
 }
 
 impl Default for WalkLimits {
-    /// 2,000 rows and 60 s: far above any honest printer table, far below what hurts the box.
+    /// 2,000 rows, 4 MiB and 60 s: far above any honest printer table, far below what hurts the box.
     fn default() -> Self {
-        Self { rows: 2_000, time: Duration::from_secs(60) }
+        Self { rows: 2_000, bytes: 4 << 20, time: Duration::from_secs(60) }
     }
 }
 
@@ -33,9 +35,12 @@ pub enum WalkEnd {
     NotIncreasing,
     /// [`WalkLimits::rows`] reached; what came before is kept.
     RowLimit,
+    /// [`WalkLimits::bytes`] reached; what came before is kept.
+    ByteLimit,
     /// [`WalkLimits::time`] reached, or the agent fell silent after it had begun; what came before is kept.
     TimeLimit,
-    /// The agent answered with an error that no smaller request avoids, or with nothing; what came before is kept.
+    /// The agent answered with an error that no smaller request avoids, or with nothing or something unreadable, at the
+    /// end or at objects that were stepped past; what could be read is kept.
     BrokenOff,
 }
 

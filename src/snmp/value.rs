@@ -42,6 +42,15 @@ impl Value {
         !matches!(self, Self::NoSuchObject | Self::NoSuchInstance | Self::EndOfMibView | Self::Null)
     }
 
+    /// Roughly how many bytes it keeps.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::OctetString(bytes) | Self::Opaque(bytes) => bytes.len(),
+            Self::ObjectId(oid) => size_of_val(oid.arcs()),
+            _ => size_of::<u64>(),
+        }
+    }
+
     /// The number, for the numeric types only. Negative codes (−1, −2, −3) come back as they are.
     /// A Counter64 beyond `i64::MAX` has no faithful form here and is `None`.
     #[must_use]

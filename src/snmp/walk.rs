@@ -1,10 +1,24 @@
-//! Walking a subtree: GETBULK after GETBULK, fewer objects at a time where a device cannot bear more, and an end in
-//! every case.
+//! Walking a subtree: with as large steps as the device bears, and an end in every case.
+//!
+//! [`Walker`] decides what to ask and what an answer means, without a network; `rows` keeps what was found, `ahead`
+//! guesses names so that one GETNEXT can bring several rows, `habits` remembers what each device bears.
 
-use super::codec::{Request, Response};
-use super::limits::FIRST_REPETITIONS;
+mod ahead;
+mod habits;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub(super) use habits::HabitTable;
+
+use super::codec::{Bindings, Request, Response};
+use super::limits::MAX_STEPPED_PAST;
 use super::session::status;
-use super::{Oid, Session, SnmpError, Value, VarBind, Walk, WalkEnd, WalkLimits, guard};
+use super::{Oid, Session, SnmpError, Walk, WalkEnd, WalkLimits, guard};
+use ahead::Ahead;
+use habits::{Bulk, Habits};
+use rows::Rows;
+use std::net::SocketAddr;
 use tokio::time::{Instant, timeout_at};
 
 /// Walks with as large steps as the device bears.
@@ -12,58 +26,24 @@ pub(super) async fn walk(session: &Session, root: &Oid, limits: WalkLimits) -> R
     let target = session.target();
     guard::check_walk(target, root)?;
     let deadline = Instant::now() + limits.time;
-    let mut rows = Rows::new(root, limits.rows);
-    let mut step =
-        if session.has_bulk() && !guard::takes_single_steps(root) { Step::Bulk(FIRST_REPETITIONS) } else { Step::Next };
-    let mut answered = false;
+    let habits = session.habits().of(target);
+    let mut walker = Walker::new(target, root, &limits, session.has_bulk(), habits);
     // Each turn either brings an object identifier larger than all before, or makes the step smaller; the time limit
     // ends what the row limit does not.
     loop {
-        let asked = timeout_at(deadline, session.exchange(step.request(rows.position()))).await;
-        let trouble = match asked {
-            Err(_) if answered => return Ok(rows.end(WalkEnd::TimeLimit)),
-            Err(_) => return Err(SnmpError::Timeout { target, tries: 1 }),
-            Ok(Ok(response)) => {
-                answered = true;
-                match judge(response) {
-                    Verdict::Bindings(bindings) => match rows.take(bindings) {
-                        Some(end) => return Ok(rows.end(end)),
-                        None => continue,
-                    },
-                    Verdict::Nothing => return Ok(rows.end(WalkEnd::EndOfMibView)),
-                    Verdict::Trouble(status) => Trouble::Status(status),
-                }
-            }
-            Ok(Err(error @ SnmpError::Timeout { .. })) => Trouble::Silence(error),
-            Ok(Err(error)) => Trouble::Error(error),
+        let request = walker.request();
+        let end = match timeout_at(deadline, session.exchange(request)).await {
+            Ok(heard) => walker.hear(heard),
+            Err(_) => Some(walker.out_of_time()),
         };
-        step = match (&trouble, step.smaller(answered)) {
-            (Trouble::Status(_) | Trouble::Silence(_), Some(smaller)) => smaller,
-            _ => return trouble.end(rows, target, answered),
-        };
-    }
-}
-
-/// Why a step did not lead on.
-enum Trouble {
-    Silence(SnmpError),
-    Status(u32),
-    Error(SnmpError),
-}
-
-impl Trouble {
-    /// What has been found is kept; an error is only for a walk that found nothing.
-    fn end(self, rows: Rows, target: std::net::SocketAddr, answered: bool) -> Result<Walk, SnmpError> {
-        match self {
-            Self::Silence(_) if answered => Ok(rows.end(WalkEnd::TimeLimit)),
-            Self::Silence(error) | Self::Error(error) if rows.is_empty() => Err(error),
-            Self::Status(status) if rows.is_empty() => Err(SnmpError::ErrorStatus { target, status }),
-            Self::Silence(_) | Self::Error(_) | Self::Status(_) => Ok(rows.end(WalkEnd::BrokenOff)),
+        session.habits().remember(target, walker.habits);
+        if let Some(end) = end {
+            return end;
         }
     }
 }
 
-/// How far to go in one request.
+/// How to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// GETBULK with so many repetitions.
@@ -72,147 +52,259 @@ enum Step {
     Next,
 }
 
-impl Step {
-    fn request(self, from: Oid) -> Request {
-        match self {
-            Self::Bulk(max_repetitions) => Request::GetBulk { oids: vec![from], non_repeaters: 0, max_repetitions },
-            Self::Next => Request::GetNext(vec![from]),
-        }
-    }
-
-    /// Half of it. A device that has not answered at all yet is not asked four times over: it gets one more chance,
-    /// in case it is GETBULK that it does not know.
-    fn smaller(self, answered: bool) -> Option<Self> {
-        match self {
-            Self::Bulk(repetitions) if answered && repetitions > 1 => Some(Self::Bulk(repetitions / 2)),
-            Self::Bulk(_) => Some(Self::Next),
-            Self::Next => None,
-        }
-    }
-}
-
-enum Verdict {
-    Bindings(Vec<VarBind>),
-    /// v1 says noSuchName at the end of everything.
+/// What a GETNEXT that is answered well shows about what was tried before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
     Nothing,
-    Trouble(u32),
+    /// The device does not know GETBULK.
+    BulkRefused,
+    /// Its GETBULK goes out of order.
+    BulkOutOfOrder,
+    /// It was asked for too much: so many repetitions are tried next.
+    TooManyRepetitions(u32),
+    /// What could not be read was stepped past: so many repetitions did go before it.
+    SteppedPast(u32),
 }
 
-fn judge(response: Response) -> Verdict {
-    match response.error_status {
-        // No bindings at all, against RFC 3416 §4.2.3: as good as genErr.
-        status::NO_ERROR if response.bindings.list.is_empty() => Verdict::Trouble(status::GEN_ERR),
-        status::NO_ERROR => Verdict::Bindings(response.bindings.list),
-        status::NO_SUCH_NAME => Verdict::Nothing,
-        status => Verdict::Trouble(status),
-    }
-}
-
-/// What a walk has found, and where it stands. Knows nothing of networks.
+/// Why a step did not lead on.
 #[derive(Debug)]
-struct Rows {
-    root: Oid,
-    position: Oid,
-    limit: usize,
-    found: Vec<VarBind>,
+enum Trouble {
+    Silence(SnmpError),
+    Status(u32),
+    Error(SnmpError),
 }
 
-impl Rows {
-    fn new(root: &Oid, limit: usize) -> Self {
-        Self { root: root.clone(), position: root.clone(), limit, found: Vec::new() }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// Where to go on from. Roots of one arc get a zero behind it: BER cannot write them, and nothing lies between.
-    fn position(&self) -> Oid {
-        if self.position.arcs().len() < 2 { self.position.with(&[0]) } else { self.position.clone() }
-    }
-
-    /// Takes an answer over; returns why the walk is at its end, if it is.
-    fn take(&mut self, bindings: Vec<VarBind>) -> Option<WalkEnd> {
-        for binding in bindings {
-            if binding.value == Value::EndOfMibView {
-                return Some(WalkEnd::EndOfMibView);
-            }
-            if !binding.oid.starts_with(&self.root) {
-                // Back before the root is no end of a subtree, but a step back.
-                let past = binding.oid > self.position;
-                return Some(if past { WalkEnd::EndOfSubtree } else { WalkEnd::NotIncreasing });
-            }
-            if binding.oid <= self.position {
-                return Some(WalkEnd::NotIncreasing);
-            }
-            if self.found.len() >= self.limit {
-                return Some(WalkEnd::RowLimit);
-            }
-            self.position = binding.oid.clone();
-            if binding.value.is_present() {
-                self.found.push(binding);
-            }
-        }
-        None
-    }
-
-    fn end(self, end: WalkEnd) -> Walk {
-        Walk { varbinds: self.found, end }
-    }
+/// One walk.
+struct Walker {
+    target: SocketAddr,
+    rows: Rows,
+    ahead: Ahead,
+    habits: Habits,
+    step: Step,
+    shows: Shows,
+    /// Next to what must not be asked for, a walk takes one object at a time.
+    one_by_one: bool,
+    /// Most names of the next GETNEXT, while it is found out how many go.
+    names: usize,
+    /// What the last GETNEXT asked for.
+    asked: Vec<Oid>,
+    /// Whether the device has said anything in this walk.
+    answered: bool,
+    /// Requests without an answer since the last answer.
+    silences: u32,
+    /// Most repetitions that were answered well in this walk.
+    best: u32,
+    stepped_past: u32,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oid;
-    use proptest::prelude::*;
-
-    fn row(oid: Oid) -> VarBind {
-        VarBind { oid, value: Value::Integer(1) }
-    }
-
-    #[test]
-    fn a_device_that_answers_is_asked_for_half_and_a_silent_one_once_more() {
-        let mut step = Step::Bulk(10);
-        let mut steps = vec![step];
-        while let Some(smaller) = step.smaller(true) {
-            step = smaller;
-            steps.push(step);
+impl Walker {
+    fn new(target: SocketAddr, root: &Oid, limits: &WalkLimits, has_bulk: bool, habits: Habits) -> Self {
+        let one_by_one = guard::takes_single_steps(root);
+        let repetitions = habits.first_repetitions().filter(|_| has_bulk && !one_by_one);
+        Self {
+            target,
+            rows: Rows::new(root, limits),
+            ahead: Ahead::default(),
+            habits,
+            step: repetitions.map_or(Step::Next, Step::Bulk),
+            shows: Shows::Nothing,
+            one_by_one,
+            names: habits.names,
+            asked: Vec::new(),
+            answered: false,
+            silences: 0,
+            best: 0,
+            stepped_past: 0,
         }
-        assert_eq!(steps, [Step::Bulk(10), Step::Bulk(5), Step::Bulk(2), Step::Bulk(1), Step::Next]);
-        assert_eq!(Step::Bulk(10).smaller(false), Some(Step::Next));
     }
 
-    #[test]
-    fn a_step_back_ends_a_walk_and_what_came_before_is_kept() {
-        let mut rows = Rows::new(&oid!(1, 3, 6), 10);
-        assert_eq!(rows.take(vec![row(oid!(1, 3, 6, 1)), row(oid!(1, 3, 6, 2))]), None);
-        assert_eq!(rows.take(vec![row(oid!(1, 3, 6, 2))]), Some(WalkEnd::NotIncreasing));
-        assert_eq!(rows.take(vec![row(oid!(1, 3, 5))]), Some(WalkEnd::NotIncreasing));
-        assert_eq!(rows.take(vec![row(oid!(1, 3, 7))]), Some(WalkEnd::EndOfSubtree));
-        assert_eq!(rows.end(WalkEnd::NotIncreasing).varbinds.len(), 2);
+    /// What to ask now.
+    fn request(&mut self) -> Request {
+        let position = self.rows.position();
+        match self.step {
+            Step::Bulk(repetitions) => {
+                // No more than the row limit lets be kept.
+                let wanted = u32::try_from(self.rows.wanted()).unwrap_or(u32::MAX);
+                Request::GetBulk { oids: vec![position], non_repeaters: 0, max_repetitions: repetitions.min(wanted) }
+            }
+            Step::Next => {
+                // To find out whether GETNEXT goes at all, one name is enough.
+                let is_trial = self.one_by_one || self.shows != Shows::Nothing;
+                let most = if is_trial { 1 } else { self.names.min(self.rows.wanted()) };
+                self.asked = self.ahead.names(position, self.rows.root(), self.rows.found(), most);
+                Request::GetNext(self.asked.clone())
+            }
+        }
     }
 
-    proptest! {
-        #[test]
-        fn whatever_a_device_answers_rows_increase_inside_the_subtree_and_keep_the_limit(
-            answers in proptest::collection::vec(proptest::collection::vec((0u32..9, 0u32..30, any::<bool>()), 0..6), 0..20),
-        ) {
-            let root = oid!(1, 3, 4);
-            let mut rows = Rows::new(&root, 12);
-            for answer in answers {
-                let bindings = answer.into_iter().map(|(a, b, present)| VarBind {
-                    oid: oid!(1, 3, a, b),
-                    value: if present { Value::Integer(1) } else { Value::Null },
-                }).collect();
-                if rows.take(bindings).is_some() {
-                    break;
+    /// Takes over what came of it; returns the walk when it is at its end.
+    fn hear(&mut self, heard: Result<Response, SnmpError>) -> Option<Result<Walk, SnmpError>> {
+        let taken = match heard {
+            Ok(response) => {
+                self.answered = true;
+                self.silences = 0;
+                match (response.error_status, self.step) {
+                    (status::NO_ERROR, Step::Bulk(repetitions)) => self.take_bulk(repetitions, response.bindings),
+                    (status::NO_ERROR, Step::Next) => self.take_next(response.bindings),
+                    (status::NO_SUCH_NAME, _) => self.take_nothing(response.error_index),
+                    (status, _) => Err(Trouble::Status(status)),
                 }
             }
-            let walk = rows.end(WalkEnd::TimeLimit);
-            prop_assert!(walk.varbinds.len() <= 12);
-            prop_assert!(walk.varbinds.iter().all(|row| row.oid.starts_with(&root) && row.value.is_present()));
-            prop_assert!(walk.varbinds.windows(2).all(|pair| pair[0].oid < pair[1].oid));
+            Err(error @ SnmpError::Timeout { .. }) => Err(Trouble::Silence(error)),
+            Err(error) => Err(Trouble::Error(error)),
+        };
+        match taken {
+            Ok(end) => end.map(|end| Ok(self.rows.end(end))),
+            Err(trouble) if self.ask_for_less(&trouble) || self.step_past(&trouble) => None,
+            Err(trouble) => Some(self.give_up(trouble)),
+        }
+    }
+
+    fn take_bulk(&mut self, repetitions: u32, bindings: Bindings) -> Result<Option<WalkEnd>, Trouble> {
+        // No bindings at all, against RFC 3416 §4.2.3, are as good as genErr; so is a gap that nobody knows where it is.
+        if bindings.list.is_empty() || bindings.unreadable > 0 {
+            return Err(Trouble::Status(status::GEN_ERR));
+        }
+        if !self.rows.is_in_order(&bindings.list) {
+            // Rows may have been passed over, so none of it is taken.
+            (self.step, self.shows) = (Step::Next, Shows::BulkOutOfOrder);
+            return Ok(None);
+        }
+        self.best = self.best.max(repetitions);
+        let is_full = bindings.list.len() >= usize::try_from(repetitions).unwrap_or(usize::MAX);
+        if repetitions < self.habits.repetitions && self.habits.bulk != Bulk::Refused {
+            self.habits.lower(repetitions);
+        } else {
+            self.habits.bulk_went_well(is_full);
+        }
+        self.step = Step::Bulk(self.habits.repetitions);
+        Ok(self.rows.take(bindings.list))
+    }
+
+    fn take_next(&mut self, bindings: Bindings) -> Result<Option<WalkEnd>, Trouble> {
+        let asked = self.asked.len();
+        let is_whole = bindings.unreadable == 0 && !bindings.list.is_empty();
+        let chain = if is_whole { ahead::chain(&self.asked, bindings.list) } else { None };
+        let Some(chain) = chain else {
+            if asked == 1 {
+                return Err(Trouble::Status(status::GEN_ERR));
+            }
+            // It contradicts itself, or nobody knows which name it has no answer for: one name goes without saying.
+            self.names = 1;
+            return Ok(None);
+        };
+        let taken = chain.len();
+        let end = self.rows.take(chain);
+        if end == Some(WalkEnd::NotIncreasing) {
+            return Ok(end);
+        }
+        self.ahead.learn(asked, taken, self.rows.found());
+        match std::mem::replace(&mut self.shows, Shows::Nothing) {
+            Shows::Nothing if self.names < self.habits.names => self.habits.lower_names(self.names),
+            Shows::Nothing => self.habits.went_well(),
+            Shows::BulkRefused => self.habits.refuse_bulk(),
+            Shows::BulkOutOfOrder => self.habits.bulk = Bulk::OutOfOrder,
+            Shows::TooManyRepetitions(fewer) => {
+                self.habits.lower(fewer);
+                self.step = Step::Bulk(fewer);
+            }
+            Shows::SteppedPast(repetitions) if repetitions > 0 => {
+                self.habits.restore(repetitions);
+                self.step = Step::Bulk(repetitions);
+            }
+            Shows::SteppedPast(_) => {}
+        }
+        Ok(end)
+    }
+
+    /// noSuchName: nothing is behind the name with this number, from 1. That spoils what is behind the others too.
+    fn take_nothing(&mut self, index: u32) -> Result<Option<WalkEnd>, Trouble> {
+        if self.step != Step::Next {
+            // It says so at the end of everything, and there may be rows before it.
+            self.step = Step::Next;
+            return Ok(None);
+        }
+        if self.asked.len() == 1 {
+            return Ok(Some(WalkEnd::EndOfMibView));
+        }
+        let number = usize::try_from(index).unwrap_or(0);
+        match number.checked_sub(1).filter(|number| *number > 0).and_then(|number| self.asked.get(number)) {
+            Some(name) => self.ahead.nothing_behind(name.clone()),
+            None => self.ahead.nothing_behind(self.rows.position()),
+        }
+        Ok(None)
+    }
+
+    /// Makes the next step smaller, if it can be.
+    fn ask_for_less(&mut self, trouble: &Trouble) -> bool {
+        let is_silent = match trouble {
+            Trouble::Silence(_) => true,
+            Trouble::Status(_) | Trouble::Error(SnmpError::Garbage { .. }) => false,
+            Trouble::Error(_) => return false,
+        };
+        if is_silent {
+            self.silences += 1;
+        }
+        // Waiting is dear: the second silence asks whether the device is there at all.
+        let is_dear = is_silent && (!self.answered || self.silences > 1);
+        match self.step {
+            Step::Bulk(repetitions) => {
+                // A device that has never answered a GETBULK may not know it.
+                let may_know = self.answered || self.habits.bulk == Bulk::Works;
+                if repetitions == 1 || (is_dear && !may_know) {
+                    (self.step, self.shows) = (Step::Next, Shows::BulkRefused);
+                } else if is_dear {
+                    (self.step, self.shows) = (Step::Next, Shows::TooManyRepetitions(repetitions / 2));
+                } else {
+                    self.step = Step::Bulk(repetitions / 2);
+                }
+                true
+            }
+            Step::Next if self.asked.len() > 1 => {
+                self.names = if is_dear { 1 } else { self.asked.len() / 2 };
+                true
+            }
+            Step::Next => false,
+        }
+    }
+
+    /// Goes on behind the name that most likely cannot be read; the walk will not be complete.
+    fn step_past(&mut self, trouble: &Trouble) -> bool {
+        if !matches!(trouble, Trouble::Status(status::GEN_ERR | status::NO_ACCESS))
+            || self.stepped_past >= MAX_STEPPED_PAST
+        {
+            return false;
+        }
+        self.ahead.learn(1, 0, self.rows.found());
+        let position = self.rows.position();
+        let guess = self.ahead.guess(&position, self.rows.found()).filter(|name| name.starts_with(self.rows.root()));
+        let Some(name) = guess else { return false };
+        self.stepped_past += 1;
+        self.names = self.habits.names;
+        self.rows.step_past(name);
+        self.shows = Shows::SteppedPast(self.best);
+        true
+    }
+
+    /// What has been found is kept; an error is only for a walk that found nothing.
+    fn give_up(&mut self, trouble: Trouble) -> Result<Walk, SnmpError> {
+        if let Trouble::Status(_) = trouble {
+            self.habits.restore(self.best);
+        }
+        let is_empty = self.rows.found().is_empty();
+        match trouble {
+            Trouble::Silence(_) if self.answered => Ok(self.rows.end(WalkEnd::TimeLimit)),
+            Trouble::Silence(error) | Trouble::Error(error) if is_empty => Err(error),
+            Trouble::Status(status) if is_empty => Err(SnmpError::ErrorStatus { target: self.target, status }),
+            Trouble::Silence(_) | Trouble::Error(_) | Trouble::Status(_) => Ok(self.rows.end(WalkEnd::BrokenOff)),
+        }
+    }
+
+    fn out_of_time(&mut self) -> Result<Walk, SnmpError> {
+        if self.answered {
+            Ok(self.rows.end(WalkEnd::TimeLimit))
+        } else {
+            Err(SnmpError::Timeout { target: self.target, tries: 1 })
         }
     }
 }
