@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::convert::to_message;
 use super::credentials::{candidates_for, is_downgrade, label_of};
+use super::engines::EngineFile;
 use super::outbox::SharedOutbox;
 use super::search::{Found, SearchOptions, SearchProgress, read_with, search};
 use super::settings::CloudSettings;
@@ -73,6 +74,9 @@ pub(super) struct Lan<C> {
     pub ended: mpsc::Sender<(String, Outcome)>,
     /// How printers have answered, by device key; as many as the inventory has.
     pub health: HashMap<String, Health>,
+    /// Where SNMPv3 engines are kept, and how many were last.
+    pub engine_file: EngineFile,
+    pub engines_kept: usize,
 }
 
 /// How a printer has answered since the agent started.
@@ -530,9 +534,21 @@ impl<C: Clock + Clone> Lan<C> {
         }
     }
 
-    async fn save_inventory(&self) -> Result<(), AgentError> {
+    async fn save_inventory(&mut self) -> Result<(), AgentError> {
         let (inventory, file) = (self.inventory.clone(), self.inventory_file.clone());
-        let saved = tokio::task::spawn_blocking(move || inventory.save(&SystemFs, &file)).await;
+        let keys: HashSet<&str> = inventory.printers.iter().map(|known| known.device_key.as_str()).collect();
+        self.health.retain(|key, _| keys.contains(key.as_str()));
+        let (engines, engine_file, clock) = (self.client.known_engines(), self.engine_file.clone(), self.clock.clone());
+        let has_new_engines = engines.len() != self.engines_kept;
+        self.engines_kept = engines.len();
+        let saved = tokio::task::spawn_blocking(move || {
+            // The clocks in it are carried on; only other engines are worth a write.
+            if has_new_engines && let Err(error) = engine_file.save(engines, &clock) {
+                tracing::warn!(%error, "SNMPv3 engines are not kept");
+            }
+            inventory.save(&SystemFs, &file)
+        })
+        .await;
         saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Store)
     }
 

@@ -10,6 +10,7 @@ mod cloud_link;
 mod config;
 mod convert;
 mod credentials;
+mod engines;
 mod lan;
 mod outbox;
 mod search;
@@ -190,6 +191,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let packets_per_second = config.snmp.packets_per_second.max(READ_PACKETS_PER_SECOND);
     let client = Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
         .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
+    let engine_file = engines::EngineFile::in_data_dir(&config.data_dir);
+    client.remember_engines(engine_file.load(&clock));
     let timing = config.snmp.timing();
 
     let wake_link = WakeLink::new(
@@ -222,6 +225,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         commands: commands_reader,
         ended,
         health: HashMap::new(),
+        engine_file,
+        engines_kept: 0,
     };
     let cloud_link = cloud_link::CloudLink {
         dialer,

@@ -1,6 +1,6 @@
 //! The handle of the engine: opens it, makes sessions, and remembers SNMPv3 engines as long as it lives.
 
-use super::codec::{Message, Peer};
+use super::codec::{Message, Peer, Report};
 use super::engine::{Engine, Job, Manners, Order, Outcome};
 use super::limits::{
     DEFAULT_BURST, DEFAULT_GAP, DEFAULT_PACKETS_PER_SECOND, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_WINDOW, JOB_CHANNEL,
@@ -63,6 +63,20 @@ impl Default for ClientConfig {
     }
 }
 
+/// An SNMPv3 engine as it was last met, to be remembered over a restart: it saves a discovery, and keys can be made before
+/// the device is asked. It is no secret and no proof: what does not fit any more is discovered anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownEngine {
+    /// Where it is.
+    pub target: SocketAddr,
+    /// snmpEngineID.
+    pub engine_id: Vec<u8>,
+    /// snmpEngineBoots.
+    pub boots: u32,
+    /// snmpEngineTime, in seconds, at this moment.
+    pub time_s: u32,
+}
+
 /// The engine's handle: clones are cheap and share one engine, which ends with the last of them and of their sessions.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -74,6 +88,8 @@ struct Shared {
     orders: mpsc::Sender<Order>,
     counters: Arc<Counters>,
     peers: Mutex<Peers>,
+    /// Engines of an earlier life, and when they were handed over. Each is used once.
+    remembered: Mutex<HashMap<SocketAddr, (KnownEngine, Instant)>>,
     key_makers: Semaphore,
     habits: HabitTable,
 }
@@ -96,8 +112,8 @@ impl Client {
         let engine = Engine::new(receiver, manners, fastrand::Rng::new(), Arc::clone(&counters));
         runtime.spawn(engine.run(sockets));
         let (peers, key_makers) = (Mutex::default(), Semaphore::new(KEY_MAKERS));
-        let habits = HabitTable::default();
-        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, key_makers, habits }) })
+        let (habits, remembered) = (HabitTable::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, remembered, key_makers, habits }) })
     }
 
     /// A way to ask one device. Nothing is sent until it is used.
@@ -146,6 +162,9 @@ impl Client {
         let cell = self.peer_cell(target, user);
         let peer = cell
             .get_or_try_init(|| async {
+                if let Some(found) = self.remembered(target) {
+                    return self.make_peer(target, user.clone(), found).await;
+                }
                 let found = match self.send(target, Message::Discovery, timing).await? {
                     Outcome::Report(found) => found,
                     Outcome::Response(_) => {
@@ -158,12 +177,61 @@ impl Client {
         Ok(Arc::clone(peer))
     }
 
+    /// The SNMPv3 engines that have proven themselves by an answer.
+    #[must_use]
+    pub fn known_engines(&self) -> Vec<KnownEngine> {
+        let now = Instant::now().into_std();
+        let mut engines: Vec<KnownEngine> = self
+            .peers()
+            .iter()
+            .filter_map(|((target, _), cell)| {
+                let peer = cell.get().filter(|peer| peer.has_answered())?;
+                let Report { engine_id, boots, time, .. } = peer.as_discovered(now);
+                Some(KnownEngine { target: *target, engine_id, boots, time_s: time })
+            })
+            .collect();
+        // Several users of one engine tell the same of it.
+        engines.sort_by_key(|engine| engine.target);
+        engines.dedup_by_key(|engine| engine.target);
+        engines
+    }
+
+    /// Takes over what was known of engines before a restart; `time_s` is what it would be now.
+    pub fn remember_engines(&self, engines: impl IntoIterator<Item = KnownEngine>) {
+        let now = Instant::now();
+        let engines = engines.into_iter().take(MAX_PEERS).map(|engine| (comparable(engine.target), (engine, now)));
+        self.remembered_engines().extend(engines);
+    }
+
+    /// The engine at this address as it was before the restart, in the form of the report that would bring it.
+    fn remembered(&self, target: SocketAddr) -> Option<Report> {
+        let (engine, at) = self.remembered_engines().get(&target).cloned()?;
+        let elapsed = u32::try_from(at.elapsed().as_secs()).unwrap_or(u32::MAX);
+        Some(Report {
+            reason: UsmReport::UnknownEngineId,
+            engine_id: engine.engine_id,
+            boots: engine.boots,
+            time: engine.time_s.saturating_add(elapsed),
+            authenticated: false,
+        })
+    }
+
+    /// Forgets what was known before the restart; returns whether anything was.
+    pub(super) fn forget_remembered(&self, target: SocketAddr) -> bool {
+        self.remembered_engines().remove(&target).is_some()
+    }
+
+    fn remembered_engines(&self) -> MutexGuard<'_, HashMap<SocketAddr, (KnownEngine, Instant)>> {
+        // A map whose holder panicked is at worst short of an entry.
+        self.shared.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Localises keys on a thread of its own, so that nothing else waits for it.
     pub(super) async fn make_peer(
         &self,
         target: SocketAddr,
         user: UsmUser,
-        found: super::codec::Report,
+        found: Report,
     ) -> Result<Arc<Peer>, SnmpError> {
         let ended = || SnmpError::Engine("it has ended".to_owned());
         let _turn = self.shared.key_makers.acquire().await.map_err(|_| ended())?;

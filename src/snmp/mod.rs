@@ -31,7 +31,7 @@ mod testing;
 mod value;
 mod walk;
 
-pub use client::{Client, ClientConfig, Timing};
+pub use client::{Client, ClientConfig, KnownEngine, Timing};
 pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, SecurityLevel, UsmUser};
 pub use error::{SnmpError, UsmReport};
 pub use oid::{MAX_ARCS, Oid, OidError};

@@ -178,6 +178,13 @@ impl Session {
             let report = match self.client.send(self.target, message, self.timing).await {
                 Ok(Outcome::Response(response)) => return Ok(response),
                 Ok(Outcome::Report(report)) => report,
+                // Another device may live there by now, and some say nothing to an engine id that is not theirs.
+                Err(SnmpError::Timeout { .. })
+                    if !peer.has_answered() && self.client.forget_remembered(self.target) =>
+                {
+                    self.client.forget_peer(self.target, user, &peer);
+                    continue;
+                }
                 Err(error @ SnmpError::Timeout { .. }) => return Err(self.explain_silence(user, &peer, error).await),
                 Err(error) => return Err(error),
             };
@@ -186,6 +193,7 @@ impl Session {
                 UsmReport::NotInTimeWindow if !clock_followed => clock_followed = true,
                 UsmReport::UnknownEngineId if !engine_followed => {
                     engine_followed = true;
+                    self.client.forget_remembered(self.target);
                     self.client.forget_peer(self.target, user, &peer);
                 }
                 reason => return Err(SnmpError::Refused { target: self.target, reason }),

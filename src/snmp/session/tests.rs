@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::snmp::testing::{Agent, Asked, client, impatient, patient, session, v1, v2c};
-use crate::snmp::{Recording, WalkEnd};
+use crate::snmp::{KnownEngine, Recording, WalkEnd};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -373,6 +373,37 @@ async fn an_agent_that_changes_its_engine_id_is_discovered_anew_once() {
     let error = crate::snmp::testing::session(&restless, v3()).get(&up_time()).await.unwrap_err();
     assert_eq!(error, SnmpError::Refused { target: restless.address, reason: UsmReport::UnknownEngineId });
     assert_eq!(restless.heard.lock().unwrap().len(), 4, "two discoveries and two questions");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_remembered_over_a_restart_is_not_discovered_again() {
+    let agent = v3_agent(vec![(b"engine A", Some(4)), (b"engine A", None)]).await;
+    let before = client();
+    before.session(agent.address, v3(), patient()).get(&up_time()).await.unwrap();
+    let known = before.known_engines();
+    assert_eq!((known.len(), known[0].target, known[0].engine_id.as_slice()), (1, agent.address, &b"engine A"[..]));
+
+    // The next life asks at once, and goes on asking although nothing is remembered of others.
+    let after = client();
+    after.remember_engines(known.clone());
+    after.session(agent.address, v3(), patient()).get(&up_time()).await.unwrap();
+    assert_eq!(agent.heard.lock().unwrap().len(), 3, "a discovery and a question, and then a question");
+
+    // Another device lives there by now: it says so, or it says nothing.
+    let other = v3_agent(vec![(b"engine B", Some(4)), (b"engine B", Some(4)), (b"engine B", None)]).await;
+    let after = client();
+    after.remember_engines([KnownEngine { target: other.address, ..known[0].clone() }]);
+    after.session(other.address, v3(), patient()).get(&up_time()).await.unwrap();
+    let silent = Agent::start(|_, datagram| {
+        let has = |engine_id: &[u8]| datagram.windows(engine_id.len()).any(|octets| octets == engine_id);
+        let report = if has(b"engine B") { None } else { Some(4) };
+        let answer = codec::tests::v3_answer(b"engine B", codec::id_of(datagram).unwrap(), report);
+        if has(b"engine A") { vec![] } else { vec![answer] }
+    })
+    .await;
+    let after = client();
+    after.remember_engines([KnownEngine { target: silent.address, ..known[0].clone() }]);
+    after.session(silent.address, v3(), Timing { timeout: Duration::from_millis(500), retries: 5 }).get(&up_time()).await.unwrap();
 }
 
 #[tokio::test]
