@@ -30,7 +30,7 @@ use crate::store::{Inventory, KnownPrinter, StoreError};
 use crate::sys::{Clock, SystemFs};
 
 /// Printers read at once; the engine's window bounds the packets.
-const READ_AT_ONCE: usize = 16;
+const READ_AT_ONCE: usize = 64;
 /// Readings accepted with one fsync at most.
 const ACCEPT_AT_ONCE: usize = 32;
 /// The cloud may set the time between readings within these bounds.

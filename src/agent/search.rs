@@ -18,7 +18,7 @@ use crate::printer::{self, ReadOptions, Reading};
 use crate::snmp::{Client, Credentials, Pace, SnmpError, Timing};
 
 /// Devices that are read at once. The engine's window bounds the packets; this bounds the memory.
-const READ_AT_ONCE: usize = 16;
+const READ_AT_ONCE: usize = 64;
 /// How long to wait for answers after each pass of probes.
 const LISTEN: Duration = Duration::from_secs(1);
 
