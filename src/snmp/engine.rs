@@ -20,8 +20,10 @@ use super::statistics::Counters;
 use super::sweep::{Heard, Next, SweepState};
 use super::{SnmpError, Timing, guard};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -106,6 +108,24 @@ enum Turn {
     Flying(Serial),
 }
 
+/// What the engine waits for.
+enum Event {
+    /// Datagrams have come.
+    Readable,
+    Order(Order),
+    /// Something's time has come.
+    Due,
+    /// There is no client any more.
+    Ended,
+}
+
+/// Whether more orders may come.
+#[derive(PartialEq, Eq)]
+enum Waiting {
+    Perhaps,
+    NobodyEver,
+}
+
 /// How long to wait when the kernel has no room for a datagram.
 const KERNEL_PAUSE: Duration = Duration::from_millis(5);
 /// A target that was sent nothing for so long is forgotten first when there are too many.
@@ -178,6 +198,8 @@ impl Engine {
     /// Works until every client is dropped.
     pub(super) async fn run(mut self, sockets: Sockets) {
         let mut buffer = ReceiveBuffer::new();
+        // Set anew only when it must ring earlier than it is set to: deadlines are met by answers, hardly ever by time.
+        let mut timer = std::pin::pin!(tokio::time::sleep(MAX_TIMEOUT));
         loop {
             let now = Instant::now();
             self.expire(now);
@@ -188,30 +210,58 @@ impl Engine {
                 self.resting.first_key_value().map(|((at, _), _)| *at),
             ];
             let wake = wake.into_iter().flatten().min();
-            tokio::select! {
-                order = self.orders.recv(), if self.waiting < MAX_WAITING => match order {
-                    Some(order) => self.take_up(order, now),
-                    None => return,
-                },
-                () = sockets.readable_v4() => self.receive(&sockets, false, &mut buffer),
-                () = sockets.readable_v6() => self.receive(&sockets, true, &mut buffer),
-                () = sleep_until(wake, now) => {}
+            if wake.is_some_and(|at| at <= now) {
+                // The timer would round up to a millisecond. The others have their turn, and then it goes on.
+                tokio::task::yield_now().await;
+            }
+            match wake {
+                Some(at) if timer.is_elapsed() || at < timer.deadline() => timer.as_mut().reset(at),
+                None if timer.is_elapsed() => timer.as_mut().reset(now + MAX_TIMEOUT),
+                _ => {}
+            }
+            let is_due = wake.is_some_and(|at| at <= now);
+            let event = std::future::poll_fn(|cx| {
+                if sockets.poll_readable(cx).is_ready() {
+                    return Poll::Ready(Event::Readable);
+                }
+                if self.waiting < MAX_WAITING
+                    && let Poll::Ready(order) = self.orders.poll_recv(cx)
+                {
+                    return Poll::Ready(order.map_or(Event::Ended, Event::Order));
+                }
+                let is_due = is_due || timer.as_mut().poll(cx).is_ready();
+                if is_due { Poll::Ready(Event::Due) } else { Poll::Pending }
+            })
+            .await;
+            match event {
+                // Whatever comes first, the others are looked after in the same round, so that none can starve them.
+                Event::Readable => {
+                    self.receive(&sockets, false, &mut buffer);
+                    self.receive(&sockets, true, &mut buffer);
+                }
+                Event::Order(order) => self.follow(order, now),
+                Event::Due => {}
+                Event::Ended => return,
+            }
+            if self.take_up_waiting(now) == Waiting::NobodyEver {
+                return;
             }
         }
     }
 
-    /// Takes one order up, and those that wait behind it in the channel.
-    fn take_up(&mut self, order: Order, now: Instant) {
-        self.follow(order, now);
-        for _ in 1..TURN {
+    /// Takes orders up that are there, but not for ever.
+    fn take_up_waiting(&mut self, now: Instant) -> Waiting {
+        for _ in 0..TURN {
             if self.waiting >= MAX_WAITING {
-                return;
+                break;
             }
             match self.orders.try_recv() {
                 Ok(order) => self.follow(order, now),
-                Err(_) => return,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return Waiting::NobodyEver,
             }
         }
+        Waiting::Perhaps
     }
 
     fn follow(&mut self, order: Order, now: Instant) {
@@ -571,15 +621,6 @@ fn wait_after(first: Duration, timing: &Timing, tries: usize) -> Duration {
     let wait = first.saturating_mul(1 << tries);
     let wait = if tries >= timing.retries { wait.max(timing.timeout) } else { wait };
     wait.clamp(Duration::from_millis(1), MAX_TIMEOUT)
-}
-
-async fn sleep_until(wake: Option<Instant>, now: Instant) {
-    match wake {
-        // The runtime's timer rounds up to a millisecond; who is due now only lets the others have their turn.
-        Some(wake) if wake <= now => tokio::task::yield_now().await,
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

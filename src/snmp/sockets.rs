@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -113,12 +114,16 @@ impl Sockets {
         None
     }
 
-    pub(super) async fn readable_v4(&self) {
-        readable(self.v4.as_ref()).await;
-    }
-
-    pub(super) async fn readable_v6(&self) {
-        readable(self.v6.as_ref()).await;
+    /// Whether one of the two has something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut readable = Poll::Pending;
+        // Both are asked, so that both wake us. An error means that the runtime is shutting down: nothing comes any more.
+        for Counting { socket, .. } in [&self.v4, &self.v6].into_iter().flatten() {
+            if let Poll::Ready(Ok(())) = socket.poll_recv_ready(cx) {
+                readable = Poll::Ready(());
+            }
+        }
+        readable
     }
 }
 
@@ -146,18 +151,6 @@ fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
         (Some(v4), _) => Some(SocketAddrV4::new(v4.ip(), v4.port()).into()),
         (_, Some(v6)) => Some(SocketAddrV6::new(v6.ip(), v6.port(), v6.flowinfo(), v6.scope_id()).into()),
         _ => None,
-    }
-}
-
-async fn readable(socket: Option<&Counting>) {
-    match socket {
-        Some(Counting { socket, .. }) => {
-            if socket.readable().await.is_err() {
-                // The runtime is shutting down.
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
     }
 }
 
