@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub enum SnmpError {
     /// Nothing came back in all tries.
     #[error(
-        "{target} did not answer {tries} SNMP request(s): check the address, that SNMP is switched on there, and the community or user"
+        "{target} did not answer {tries} SNMP request(s): check the address, that SNMP is switched on there, and the community, or the user and context"
     )]
     Timeout {
         /// Who was asked.
@@ -24,7 +24,7 @@ pub enum SnmpError {
         reason: UsmReport,
     },
     /// The agent answered with an error status (RFC 3416 §3) that is not about one missing object.
-    #[error("{target} answered with SNMP error status {status}")]
+    #[error("{target} answered with SNMP error status {status}: {}", status_in_words(*status))]
     ErrorStatus {
         /// Who answered.
         target: SocketAddr,
@@ -84,6 +84,19 @@ impl SnmpError {
                 ..
             }
         )
+    }
+}
+
+/// The statuses of RFC 3416 §3 that an agent can answer a question with.
+fn status_in_words(status: u32) -> &'static str {
+    match status {
+        1 => "tooBig (even one object is too much for one of its answers)",
+        2 => "noSuchName (it does not have the object)",
+        5 => "genErr (it failed, and does not say why)",
+        6 => "noAccess (it keeps the object from us)",
+        13 => "resourceUnavailable (it is too busy: try again later)",
+        16 => "authorizationError (it does not let this community or user, at this level, read)",
+        _ => "one that has no meaning in an answer",
     }
 }
 
