@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use platen::sim::{
-    Fault, SimConfig, SimUser, Simulated, demo_fleet, generated_fleet, recordings_in, start, usual_users,
+    Crowd, CrowdConfig, Fault, SimConfig, SimUser, Simulated, demo_fleet, generated_fleet, recordings_in, start,
+    usual_users,
 };
 
 /// Simulated printers on loopback addresses, for SNMP v1, v2c and v3.
@@ -20,6 +22,7 @@ use platen::sim::{
   platen-sim --demo                                  the demo's printers, living
   platen-sim --corpus recordings/                    every recording of a folder
   platen-sim --fleet 500 --port 1161                 five hundred printers
+  platen-sim --crowd 65536 --alive 500 --base 127.1.0.0   for benchmarks
   platen-sim --demo --fault 127.77.0.3=slow:800      one of them slow"
 )]
 struct Cli {
@@ -32,6 +35,24 @@ struct Cli {
     /// Every recording (.snmprec) of a folder.
     #[arg(long, value_name = "DIR", group = "what")]
     corpus: Option<PathBuf>,
+    /// So many addresses with equal agents, for benchmarks (v1 and v2c; see the options of a crowd).
+    #[arg(long, value_name = "SIZE", group = "what")]
+    crowd: Option<u32>,
+    /// Of a crowd: how many of its addresses answer; all of them when absent.
+    #[arg(long, value_name = "N", requires = "crowd")]
+    alive: Option<u32>,
+    /// Of a crowd: objects of the Printer-MIB that each has.
+    #[arg(long, value_name = "N", requires = "crowd", default_value_t = 300)]
+    rows: u32,
+    /// Of a crowd: how long each answer is held back.
+    #[arg(long, value_name = "MS", requires = "crowd", default_value_t = 0)]
+    delay_ms: u64,
+    /// Of a crowd: how many of a thousand requests are lost.
+    #[arg(long, value_name = "N", requires = "crowd", default_value_t = 0)]
+    loss_permille: u32,
+    /// Of a crowd: largest answer, in bytes.
+    #[arg(long, value_name = "BYTES", requires = "crowd", default_value_t = 1_400)]
+    max_bytes: usize,
     /// Address of the first printer; the others follow.
     #[arg(long, value_name = "ADDRESS", default_value = "127.77.0.1")]
     base: Ipv4Addr,
@@ -58,7 +79,11 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     platen::cli::log_to_stderr(0, false);
-    match config_of(cli).and_then(run) {
+    let ended = match crowd_of(&cli) {
+        Some(crowd) => run_crowd(crowd),
+        None => config_of(cli).and_then(run),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((message, code)) => {
             let _nobody_reads = writeln!(std::io::stderr(), "platen-sim: {message}");
@@ -70,6 +95,32 @@ fn main() -> ExitCode {
 /// A message, and 1 for what did not work or 2 for what was asked wrongly.
 type Failure = (String, u8);
 
+fn crowd_of(cli: &Cli) -> Option<CrowdConfig> {
+    let size = cli.crowd?;
+    Some(CrowdConfig {
+        first_address: cli.base,
+        size,
+        alive: cli.alive.unwrap_or(size),
+        port: cli.port,
+        rows: cli.rows,
+        delay: Duration::from_millis(cli.delay_ms),
+        loss_permille: cli.loss_permille,
+        answer_max_bytes: cli.max_bytes,
+    })
+}
+
+fn run_crowd(config: CrowdConfig) -> Result<(), Failure> {
+    let failed = |e: &dyn std::fmt::Display| (e.to_string(), 1);
+    let text = format!(
+        "{} of {} addresses from {} on answer at UDP port {}. End with Ctrl-C.",
+        config.alive, config.size, config.first_address, config.port
+    );
+    let _crowd = Crowd::start(config).map_err(|e| failed(&e))?;
+    let _nobody_reads = writeln!(std::io::stdout(), "{text}");
+    let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(&e))?;
+    runtime.block_on(tokio::signal::ctrl_c()).map_err(|e| failed(&e))
+}
+
 fn config_of(cli: Cli) -> Result<SimConfig, Failure> {
     let usage = |message: String| (message, 2);
     let printers: Vec<Simulated> = if let Some(folder) = &cli.corpus {
@@ -79,7 +130,7 @@ fn config_of(cli: Cli) -> Result<SimConfig, Failure> {
     } else if cli.demo {
         demo_fleet()
     } else {
-        return Err(usage("say what to simulate: --demo, --fleet N or --corpus DIR".to_owned()));
+        return Err(usage("say what to simulate: --demo, --fleet N, --crowd SIZE or --corpus DIR".to_owned()));
     };
     let mut users = usual_users();
     for text in &cli.user {

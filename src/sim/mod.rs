@@ -7,6 +7,7 @@
 
 mod agent;
 mod ber;
+mod crowd;
 mod device;
 mod life;
 mod model;
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use crowd::{Crowd, CrowdConfig};
 use device::Device;
 pub use device::{Fault, FaultError};
 pub use life::Printer;
