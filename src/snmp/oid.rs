@@ -1,5 +1,6 @@
 //! Object identifiers (X.660; limits of SMIv2, RFC 2578 §3.5: 128 arcs of 32 bits).
 
+use smallvec::SmallVec;
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,7 +9,10 @@ pub const MAX_ARCS: usize = 128;
 
 /// An object identifier, ordered as an SNMP agent orders its objects (lexicographically by arcs).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Oid(Vec<u32>);
+pub struct Oid(Arcs);
+
+/// The arcs of nearly every object of a printer lie in place; longer ones take an allocation.
+pub(super) type Arcs = SmallVec<[u32; 16]>;
 
 /// Why a text or a list of arcs is no object identifier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +29,12 @@ impl Oid {
     /// Makes an object identifier of the given arcs; `None` when there are more than [`MAX_ARCS`].
     #[must_use]
     pub fn new(arcs: &[u32]) -> Option<Self> {
-        (arcs.len() <= MAX_ARCS).then(|| Self(arcs.to_vec()))
+        (arcs.len() <= MAX_ARCS).then(|| Self(Arcs::from_slice(arcs)))
+    }
+
+    /// As [`new`](Self::new), of arcs that are there already.
+    pub(super) fn of(arcs: Arcs) -> Option<Self> {
+        (arcs.len() <= MAX_ARCS).then_some(Self(arcs))
     }
 
     /// The arcs, first to last.
@@ -53,7 +62,7 @@ impl Oid {
     /// What follows `root`: the index of a cell below its column. `None` outside of the subtree.
     #[must_use]
     pub fn suffix_of(&self, root: &Oid) -> Option<&[u32]> {
-        self.0.strip_prefix(root.0.as_slice())
+        self.arcs().strip_prefix(root.arcs())
     }
 }
 
@@ -84,7 +93,7 @@ impl FromStr for Oid {
         let arcs = dotted
             .split('.')
             .map(|arc| arc.parse::<u32>().map_err(|_| OidError::NotNumeric(text.to_owned())))
-            .collect::<Result<Vec<u32>, _>>()?;
+            .collect::<Result<Arcs, _>>()?;
         if arcs.len() > MAX_ARCS {
             return Err(OidError::TooLong(arcs.len()));
         }

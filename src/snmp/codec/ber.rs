@@ -2,6 +2,7 @@
 //! one thing that we write ourselves: object identifiers.
 
 use crate::snmp::Oid;
+use crate::snmp::oid::Arcs;
 
 /// What could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -106,7 +107,7 @@ pub(super) fn unsigned(octets: &[u8]) -> Result<u64, BerError> {
 
 /// The contents of an OBJECT IDENTIFIER. No octets at all, which some agents send for "none", are no arcs at all.
 pub(in crate::snmp) fn object_id(octets: &[u8]) -> Result<Oid, BerError> {
-    let mut arcs: Vec<u32> = Vec::new();
+    let mut arcs = Arcs::new();
     let mut number: u64 = 0;
     let mut inside = false;
     for octet in octets {
@@ -132,7 +133,7 @@ pub(in crate::snmp) fn object_id(octets: &[u8]) -> Result<Oid, BerError> {
     if inside {
         return Err(BerError::ObjectId);
     }
-    Oid::new(&arcs).ok_or(BerError::ObjectId)
+    Oid::of(arcs).ok_or(BerError::ObjectId)
 }
 
 /// Appends tag, length and contents.
