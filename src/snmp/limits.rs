@@ -90,7 +90,10 @@ pub(crate) const MAX_TRY_AGAIN_AFTER: u32 = 10_000;
 /// Objects that a walk steps past because the device cannot give them: more of them, and the device is broken.
 pub(crate) const MAX_STEPPED_PAST: u32 = 3;
 
-/// Devices of which it is remembered what they bear, some 60 bytes each. Beyond, one is forgotten and found out anew.
+/// Walks of one device of which it is remembered how many rows they brought: twice what a reading takes.
+pub(crate) const MAX_LENGTHS: usize = 40;
+
+/// Devices of which it is remembered what they bear, half a KB each. Beyond, one is forgotten and found out anew.
 pub(crate) const MAX_HABITS: usize = 4_096;
 
 /// Most repetitions of a GETBULK.

@@ -12,7 +12,7 @@ mod tests;
 pub(super) use habits::HabitTable;
 
 use super::codec::{Bindings, Request, Response};
-use super::limits::MAX_STEPPED_PAST;
+use super::limits::{FIRST_REPETITIONS, MAX_STEPPED_PAST};
 use super::session::status;
 use super::{Oid, Session, SnmpError, Walk, WalkEnd, WalkLimits, guard};
 use ahead::Ahead;
@@ -26,8 +26,8 @@ pub(super) async fn walk(session: &Session, root: &Oid, limits: WalkLimits) -> R
     let target = session.target();
     guard::check_walk(target, root)?;
     let deadline = Instant::now() + limits.time;
-    let habits = session.habits().of(target);
-    let mut walker = Walker::new(target, root, &limits, session.has_bulk(), habits);
+    let (habits, expected) = session.habits().of(target, root);
+    let mut walker = Walker::new(target, root, &limits, session.has_bulk(), habits, expected);
     // Each turn either brings an object identifier larger than all before, or makes the step smaller; the time limit
     // ends what the row limit does not.
     loop {
@@ -38,6 +38,11 @@ pub(super) async fn walk(session: &Session, root: &Oid, limits: WalkLimits) -> R
         };
         session.habits().remember(target, walker.habits);
         if let Some(end) = end {
+            if let Ok(walk) = &end
+                && walk.end.is_complete()
+            {
+                session.habits().remember_length(target, root, walk.varbinds.len());
+            }
             return end;
         }
     }
@@ -62,8 +67,8 @@ enum Shows {
     BulkOutOfOrder,
     /// It was asked for too much: so many repetitions are tried next.
     TooManyRepetitions(u32),
-    /// What could not be read was stepped past: so many repetitions did go before it.
-    SteppedPast(u32),
+    /// It was about this object alone: so many repetitions did go before it.
+    OneObject(u32),
 }
 
 /// Why a step did not lead on.
@@ -88,8 +93,12 @@ struct Walker {
     names: usize,
     /// What the last GETNEXT asked for.
     asked: Vec<Oid>,
+    /// How many repetitions the last GETBULK asked for.
+    asked_repetitions: u32,
     /// Whether the device has said anything in this walk.
     answered: bool,
+    /// How many rows the device had when it was walked last.
+    expected: Option<u32>,
     /// Requests without an answer since the last answer.
     silences: u32,
     /// Most repetitions that were answered well in this walk.
@@ -98,7 +107,14 @@ struct Walker {
 }
 
 impl Walker {
-    fn new(target: SocketAddr, root: &Oid, limits: &WalkLimits, has_bulk: bool, habits: Habits) -> Self {
+    fn new(
+        target: SocketAddr,
+        root: &Oid,
+        limits: &WalkLimits,
+        has_bulk: bool,
+        habits: Habits,
+        expected: Option<u32>,
+    ) -> Self {
         let one_by_one = guard::takes_single_steps(root);
         let repetitions = habits.first_repetitions().filter(|_| has_bulk && !one_by_one);
         Self {
@@ -111,7 +127,9 @@ impl Walker {
             one_by_one,
             names: habits.names,
             asked: Vec::new(),
+            asked_repetitions: 0,
             answered: false,
+            expected,
             silences: 0,
             best: 0,
             stepped_past: 0,
@@ -123,9 +141,9 @@ impl Walker {
         let position = self.rows.position();
         match self.step {
             Step::Bulk(repetitions) => {
-                // No more than the row limit lets be kept.
-                let wanted = u32::try_from(self.rows.wanted()).unwrap_or(u32::MAX);
-                Request::GetBulk { oids: vec![position], non_repeaters: 0, max_repetitions: repetitions.min(wanted) }
+                let max_repetitions = repetitions.min(self.useful_repetitions());
+                self.asked_repetitions = max_repetitions;
+                Request::GetBulk { oids: vec![position], non_repeaters: 0, max_repetitions }
             }
             Step::Next => {
                 // To find out whether GETNEXT goes at all, one name is enough.
@@ -135,6 +153,19 @@ impl Walker {
                 Request::GetNext(self.asked.clone())
             }
         }
+    }
+
+    /// More repetitions than this would most likely only bring what lies behind the subtree, or behind the row limit: the
+    /// rows of the last walk that are still to come, and the object that shows the end. Most subtrees are small columns.
+    fn useful_repetitions(&self) -> u32 {
+        let found = u32::try_from(self.rows.found().len()).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(self.rows.wanted()).unwrap_or(u32::MAX);
+        let likely = match self.expected {
+            Some(expected) if found <= expected => (expected - found).saturating_add(1),
+            None if found > 0 => u32::MAX,
+            _ => FIRST_REPETITIONS,
+        };
+        likely.min(wanted)
     }
 
     /// Takes over what came of it; returns the walk when it is at its end.
@@ -170,15 +201,17 @@ impl Walker {
             (self.step, self.shows) = (Step::Next, Shows::BulkOutOfOrder);
             return Ok(None);
         }
-        self.best = self.best.max(repetitions);
-        let is_full = bindings.list.len() >= usize::try_from(repetitions).unwrap_or(usize::MAX);
+        self.best = self.best.max(self.asked_repetitions);
+        let is_full = bindings.list.len() >= usize::try_from(self.habits.repetitions).unwrap_or(usize::MAX);
+        let end = self.rows.take(bindings.list);
         if repetitions < self.habits.repetitions && self.habits.bulk != Bulk::Refused {
             self.habits.lower(repetitions);
         } else {
-            self.habits.bulk_went_well(is_full);
+            // Where the walk is at its end, more would only have brought what nobody wants.
+            self.habits.bulk_went_well(is_full && end.is_none());
         }
         self.step = Step::Bulk(self.habits.repetitions);
-        Ok(self.rows.take(bindings.list))
+        Ok(end)
     }
 
     fn take_next(&mut self, bindings: Bindings) -> Result<Option<WalkEnd>, Trouble> {
@@ -208,11 +241,11 @@ impl Walker {
                 self.habits.lower(fewer);
                 self.step = Step::Bulk(fewer);
             }
-            Shows::SteppedPast(repetitions) if repetitions > 0 => {
+            Shows::OneObject(repetitions) if repetitions > 0 => {
                 self.habits.restore(repetitions);
                 self.step = Step::Bulk(repetitions);
             }
-            Shows::SteppedPast(_) => {}
+            Shows::OneObject(_) => {}
         }
         Ok(end)
     }
@@ -251,13 +284,18 @@ impl Walker {
             Step::Bulk(repetitions) => {
                 // A device that has never answered a GETBULK may not know it.
                 let may_know = self.answered || self.habits.bulk == Bulk::Works;
-                if repetitions == 1 || (is_dear && !may_know) {
-                    (self.step, self.shows) = (Step::Next, Shows::BulkRefused);
-                } else if is_dear {
-                    (self.step, self.shows) = (Step::Next, Shows::TooManyRepetitions(repetitions / 2));
-                } else {
-                    self.step = Step::Bulk(repetitions / 2);
-                }
+                let fewer = self.asked_repetitions / 2;
+                let next_shows = match fewer {
+                    _ if is_dear && !may_know => Shows::BulkRefused,
+                    0 if repetitions > 1 && repetitions == self.habits.repetitions => Shows::OneObject(repetitions),
+                    0 => Shows::BulkRefused,
+                    _ if is_dear => Shows::TooManyRepetitions(fewer),
+                    _ => {
+                        self.step = Step::Bulk(fewer);
+                        return true;
+                    }
+                };
+                (self.step, self.shows) = (Step::Next, next_shows);
                 true
             }
             Step::Next if self.asked.len() > 1 => {
@@ -282,7 +320,7 @@ impl Walker {
         self.stepped_past += 1;
         self.names = self.habits.names;
         self.rows.step_past(name);
-        self.shows = Shows::SteppedPast(self.best);
+        self.shows = Shows::OneObject(self.best);
         true
     }
 

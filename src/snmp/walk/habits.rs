@@ -1,11 +1,13 @@
 //! What a device bears, found out by walks and remembered for the next: how many repetitions, how many names, whether
-//! its GETBULK is to be used at all.
+//! its GETBULK is to be used at all; and how many rows each walk brought, so that the next asks for just those.
 
+use crate::snmp::Oid;
 use crate::snmp::limits::{
-    FIRST_REPETITIONS, MAX_HABITS, MAX_OIDS_PER_REQUEST, MAX_TRY_AGAIN_AFTER, MAX_WALK_REPETITIONS, MORE_REPETITIONS,
-    TRY_AGAIN_AFTER,
+    FIRST_REPETITIONS, MAX_HABITS, MAX_LENGTHS, MAX_OIDS_PER_REQUEST, MAX_TRY_AGAIN_AFTER, MAX_WALK_REPETITIONS,
+    MORE_REPETITIONS, TRY_AGAIN_AFTER,
 };
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
@@ -114,16 +116,50 @@ impl Habits {
     }
 }
 
-/// The habits of the devices that were walked.
+/// What is remembered of one device.
 #[derive(Debug, Default)]
-pub(in crate::snmp) struct HabitTable(Mutex<HashMap<SocketAddr, Habits>>);
+struct Memory {
+    habits: Habits,
+    /// The rows of each whole walk, by a short mark of its root: a wrong one costs a request and nothing else.
+    lengths: Vec<(u32, u32)>,
+}
+
+fn mark(root: &Oid) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    hasher.finish() as u32
+}
+
+/// The devices that were walked.
+#[derive(Debug, Default)]
+pub(in crate::snmp) struct HabitTable(Mutex<HashMap<SocketAddr, Memory>>);
 
 impl HabitTable {
-    pub(super) fn of(&self, device: SocketAddr) -> Habits {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&device).copied().unwrap_or_default()
+    /// The device's habits, and how many rows a whole walk of this subtree brought last.
+    pub(super) fn of(&self, device: SocketAddr, root: &Oid) -> (Habits, Option<u32>) {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = table.get(&device) else { return Default::default() };
+        let mark = mark(root);
+        (memory.habits, memory.lengths.iter().find(|(known, _)| *known == mark).map(|(_, rows)| *rows))
     }
 
     pub(super) fn remember(&self, device: SocketAddr, habits: Habits) {
+        self.change(device, |memory| memory.habits = habits);
+    }
+
+    /// A walk of this subtree was whole, and brought so many rows.
+    pub(super) fn remember_length(&self, device: SocketAddr, root: &Oid, rows: usize) {
+        let (mark, rows) = (mark(root), u32::try_from(rows).unwrap_or(u32::MAX));
+        self.change(device, |memory| {
+            memory.lengths.retain(|(known, _)| *known != mark);
+            if memory.lengths.len() >= MAX_LENGTHS {
+                memory.lengths.remove(0);
+            }
+            memory.lengths.push((mark, rows));
+        });
+    }
+
+    fn change(&self, device: SocketAddr, change: impl FnOnce(&mut Memory)) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.len() >= MAX_HABITS && !table.contains_key(&device) {
             // Whichever comes first: to forget one costs a few requests and nothing else.
@@ -131,7 +167,7 @@ impl HabitTable {
                 table.remove(&victim);
             }
         }
-        table.insert(device, habits);
+        change(table.entry(device).or_default());
     }
 }
 
@@ -176,7 +212,14 @@ mod tests {
             table.remember(address(n), Habits { repetitions: 7, ..Habits::default() });
         }
         assert_eq!(table.0.lock().unwrap().len(), MAX_HABITS);
-        assert_eq!(table.of(address(MAX_HABITS as u32)).repetitions, 7);
-        assert_eq!(table.of(address(u32::MAX)), Habits::default());
+        let root = crate::oid!(1, 3);
+        assert_eq!(table.of(address(MAX_HABITS as u32), &root).0.repetitions, 7);
+        assert_eq!(table.of(address(u32::MAX), &root), (Habits::default(), None));
+        for n in 0..1_000u32 {
+            table.remember_length(address(5), &root.with(&[n]), 3);
+            table.remember_length(address(5), &root, 8);
+        }
+        assert_eq!(table.of(address(5), &root).1, Some(8));
+        assert_eq!(table.0.lock().unwrap()[&address(5)].lengths.len(), MAX_LENGTHS);
     }
 }

@@ -26,6 +26,8 @@ struct Device {
     shuffles_names: bool,
     /// It says genErr when it comes to this object.
     broken: Option<Oid>,
+    /// How many rows it is believed to have.
+    expected: Option<u32>,
     asked: Vec<Request>,
 }
 
@@ -106,7 +108,7 @@ impl Device {
     }
 
     fn walk_with(&mut self, root: &Oid, limits: &WalkLimits, habits: &mut Habits) -> Result<Walk, SnmpError> {
-        let mut walker = Walker::new(target(), root, limits, !self.is_v1, *habits);
+        let mut walker = Walker::new(target(), root, limits, !self.is_v1, *habits, self.expected);
         self.asked.clear();
         loop {
             assert!(self.asked.len() < 10_000, "a walk without an end");
@@ -194,17 +196,31 @@ fn a_list_and_scalars_are_walked_by_getnext_in_few_requests() {
 
 #[test]
 fn repetitions_grow_and_the_next_walk_starts_where_this_one_ended() {
-    let mut device = Device::of(table(9, 40));
+    let mut device = Device::of(table(9, 10));
     let mut habits = Habits::default();
-    for first in [10, 25] {
+    for repetitions in [&[10, 20, 25, 25, 25][..], &[25, 25, 25, 16]] {
         let walk = device.walk_with(&entry(), &WalkLimits::default(), &mut habits).unwrap();
         assert_eq!(walk, device.plain(&entry()));
-        assert_eq!(device.repetitions()[0], first);
-        assert!(device.repetitions().iter().all(|repetitions| *repetitions <= 25));
+        assert_eq!(device.repetitions(), repetitions);
+        device.expected = Some(90);
     }
-    let mut first = Device::of(table(9, 40));
-    first.walk(&entry());
-    assert_eq!(first.repetitions()[..4], [10, 20, 25, 25]);
+}
+
+#[test]
+fn a_column_that_is_known_is_asked_for_just_its_rows() {
+    let mut device = Device::of(table(9, 4));
+    let mut habits = Habits::default();
+    let column = entry().with(&[2]);
+    for repetitions in [[10], [5]] {
+        let walk = device.walk_with(&column, &WalkLimits::default(), &mut habits).unwrap();
+        assert_eq!((walk, device.repetitions()), (device.plain(&column), repetitions.to_vec()));
+        assert_eq!(habits.repetitions, 10, "a small column is no reason to ask for more");
+        device.expected = Some(4);
+    }
+    // It has grown since.
+    device.expected = Some(2);
+    assert_eq!(device.walk(&column), device.plain(&column));
+    assert_eq!(device.repetitions(), [3, 10]);
 }
 
 #[test]
@@ -318,10 +334,11 @@ proptest! {
         fits in proptest::option::of(1usize..30),
         is_shuffled in any::<bool>(),
         shuffles_names in any::<bool>(),
+        expected in proptest::option::of(0u32..50),
         below in prop_oneof![Just(vec![]), Just(vec![1]), Just(vec![2]), Just(vec![2, 1])],
     ) {
         let mut device =
-            Device { is_v1, room, bears, fits, is_shuffled, shuffles_names, ..Device::of(objects) };
+            Device { is_v1, room, bears, fits, is_shuffled, shuffles_names, expected, ..Device::of(objects) };
         let root = entry().with(&below);
         let mut habits = Habits::default();
         for _ in 0..3 {
@@ -348,7 +365,7 @@ proptest! {
         ),
         is_v1 in any::<bool>(),
     ) {
-        let mut walker = Walker::new(target(), &oid!(1, 3, 1), &WalkLimits::default(), !is_v1, Habits::default());
+        let mut walker = Walker::new(target(), &oid!(1, 3, 1), &WalkLimits::default(), !is_v1, Habits::default(), None);
         let mut requests = 0;
         let walk = loop {
             walker.request();
