@@ -138,44 +138,97 @@ pub(in crate::snmp) fn object_id(octets: &[u8]) -> Result<Oid, BerError> {
 
 /// Appends tag, length and contents.
 pub(in crate::snmp) fn push(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    out.push(tag);
-    let length = content.len().to_be_bytes();
-    let start = length.iter().position(|octet| *octet != 0).unwrap_or(length.len() - 1);
-    let octets = length.split_at(start).1;
-    match (octets, u8::try_from(octets.len())) {
-        ([short], _) if *short < 0x80 => out.push(*short),
-        (_, Ok(count)) => {
-            out.push(0x80 | count);
-            out.extend_from_slice(octets);
-        }
-        (_, Err(_)) => {}
-    }
+    push_header(out, tag, content.len());
     out.extend_from_slice(content);
 }
 
-/// The contents of an OBJECT IDENTIFIER, or `None` for arcs that BER cannot write (fewer than two, or a first arc
-/// above 2, or a second above 39 below 0 and 1).
+/// Appends tag and length; that many octets of contents must follow.
+pub(super) fn push_header(out: &mut Vec<u8>, tag: u8, length: usize) {
+    out.push(tag);
+    match u8::try_from(length) {
+        Ok(short @ ..0x80) => out.push(short),
+        _ => {
+            let octets = length.to_be_bytes();
+            let significant = octets.split_at(octets.len() - length_octets(length)).1;
+            out.push(0x80 | u8::try_from(significant.len()).unwrap_or(0));
+            out.extend_from_slice(significant);
+        }
+    }
+}
+
+fn length_octets(length: usize) -> usize {
+    usize::try_from(usize::BITS - length.leading_zeros()).unwrap_or(0).div_ceil(8)
+}
+
+/// The octets of an element with this many octets of contents.
+pub(super) fn size(content: usize) -> usize {
+    content + if content < 0x80 { 2 } else { 2 + length_octets(content) }
+}
+
+/// Appends an INTEGER.
+pub(super) fn push_integer(out: &mut Vec<u8>, number: i64) {
+    let octets = number.to_be_bytes();
+    let significant = octets.split_at(octets.len() - integer_octets(number)).1;
+    push(out, INTEGER, significant);
+}
+
+/// The octets of an INTEGER, tag and length included.
+pub(super) fn integer_size(number: i64) -> usize {
+    2 + integer_octets(number)
+}
+
+/// One bit more than the number needs: its sign.
+fn integer_octets(number: i64) -> usize {
+    let magnitude = if number < 0 { !number } else { number };
+    usize::try_from(i64::BITS - magnitude.leading_zeros()).unwrap_or(0) / 8 + 1
+}
+
+/// The octets of an object identifier's contents, or `None` for arcs that BER cannot write (fewer than two, or a first
+/// arc above 2, or a second above 39 below 0 and 1).
+pub(super) fn object_id_content(oid: &Oid) -> Option<usize> {
+    let (first, rest) = first_number(oid)?;
+    Some(base_128_octets(first) + rest.iter().map(|arc| base_128_octets(u64::from(*arc))).sum::<usize>())
+}
+
+/// Appends an object identifier's contents; nothing, when it has none ([`object_id_content`]).
+pub(super) fn push_object_id_content(out: &mut Vec<u8>, oid: &Oid) {
+    if let Some((first, rest)) = first_number(oid) {
+        push_base_128(out, first);
+        for arc in rest {
+            push_base_128(out, u64::from(*arc));
+        }
+    }
+}
+
+/// The contents of an OBJECT IDENTIFIER, or `None` for arcs that BER cannot write ([`object_id_content`]).
+#[cfg(any(test, feature = "fuzzing"))]
 pub(in crate::snmp) fn object_id_octets(oid: &Oid) -> Option<Vec<u8>> {
+    let mut octets = Vec::with_capacity(object_id_content(oid)?);
+    push_object_id_content(&mut octets, oid);
+    Some(octets)
+}
+
+/// The first two arcs are one number (X.690 §8.19.4).
+fn first_number(oid: &Oid) -> Option<(u64, &[u32])> {
     let (&[root, second], rest) = oid.arcs().split_first_chunk::<2>()?;
     if root > 2 || (root < 2 && second > 39) {
         return None;
     }
-    let mut octets = Vec::with_capacity(rest.len() + 4);
-    push_base_128(&mut octets, u64::from(root) * 40 + u64::from(second));
-    for arc in rest {
-        push_base_128(&mut octets, u64::from(*arc));
-    }
-    Some(octets)
+    Some((u64::from(root) * 40 + u64::from(second), rest))
 }
 
-fn push_base_128(octets: &mut Vec<u8>, number: u64) {
-    // Five groups of seven bits hold 2^32 + 79.
-    for group in (0..5u32).rev() {
-        let rest = number >> (7 * group);
-        if rest > 0 || group == 0 {
-            let low = u8::try_from(rest & 0x7f).unwrap_or(0);
-            octets.push(if group == 0 { low } else { low | 0x80 });
-        }
+fn base_128_octets(number: u64) -> usize {
+    usize::try_from(u64::BITS - number.leading_zeros()).unwrap_or(0).div_ceil(7).max(1)
+}
+
+fn push_base_128(out: &mut Vec<u8>, number: u64) {
+    if let Ok(short @ ..0x80) = u8::try_from(number) {
+        out.push(short);
+        return;
+    }
+    for group in (0..base_128_octets(number)).rev() {
+        let low = u8::try_from((number >> (7 * group)) & 0x7f).unwrap_or(0);
+        out.push(if group == 0 { low } else { low | 0x80 });
     }
 }
 

@@ -1,6 +1,7 @@
 //! SNMPv1 (RFC 1157) and v2c (RFC 1901) messages: version, community, PDU.
 
 use super::ber::{self, Reader};
+use super::writer::Pdu;
 use super::{Decoded, EncodeError, GET_RESPONSE, PduFields, Request, varbinds};
 use crate::snmp::Secret;
 use crate::snmp::limits::MAX_COMMUNITY_BYTES;
@@ -21,11 +22,6 @@ impl CommunityVersion {
     }
 }
 
-/// A GET that asks for nothing, of each version: what the crate parses so that we may fill it.
-/// (The crate writes into its input only where a v3 message says that it is signed.)
-const TEMPLATE_V1: [u8; 20] = [0x30, 18, 2, 1, 0, 4, 0, 0xa0, 11, 2, 1, 0, 2, 1, 0, 2, 1, 0, 0x30, 0];
-const TEMPLATE_V2C: [u8; 20] = [0x30, 18, 2, 1, 1, 4, 0, 0xa0, 11, 2, 1, 0, 2, 1, 0, 2, 1, 0, 0x30, 0];
-
 pub(super) fn encode(
     version: CommunityVersion,
     community: &Secret,
@@ -35,16 +31,11 @@ pub(super) fn encode(
     if community.expose().len() > MAX_COMMUNITY_BYTES {
         return Err(EncodeError::Community);
     }
-    let template = match (version, request) {
-        (CommunityVersion::V1, Request::GetBulk { .. }) => return Err(EncodeError::BulkInV1),
-        (CommunityVersion::V1, _) => &TEMPLATE_V1,
-        (CommunityVersion::V2c, _) => &TEMPLATE_V2C,
-    };
+    if let (CommunityVersion::V1, Request::GetBulk { .. }) = (version, request) {
+        return Err(EncodeError::BulkInV1);
+    }
     let names = varbinds::names(request.oids())?;
-    let mut pdu = snmp2::Pdu::from_bytes(template).map_err(|error| EncodeError::Codec(error.to_string()))?;
-    pdu.community = community.expose();
-    request.fill(&mut pdu, id, &names);
-    pdu.to_bytes().map_err(|error| EncodeError::Codec(error.to_string()))
+    Ok(Pdu::request(request, id, &names).with_community(version.number(), community.expose()))
 }
 
 pub(super) fn decode(version: CommunityVersion, datagram: &[u8], ids: &[i32]) -> Decoded {

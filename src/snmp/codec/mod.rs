@@ -1,18 +1,20 @@
 //! SNMP messages: from a request to the bytes of a datagram, and from a datagram to what it says.
 //!
-//! What this room is for: it alone knows the crate `snmp2` (version 0.5.3, message codec and USM only), so that the
+//! What this room is for: it alone knows the crate `snmp2` (version 0.5.3, user-based security only), so that the
 //! crate's known defects are met in one place, or the crate is replaced.
 //! What it promises: no bytes from the network make it panic; nothing is taken over from a message that is not
 //! authenticated where the user has a password; it can write GET, GETNEXT and GETBULK and no other request.
 //! Who may call it: the engine and the session of this room's parent.
 //!
-//! The crate cannot build a request from outside. So a tiny template message is parsed, and its public fields are
-//! replaced before it is written again ([`community`], [`usm`]).
+//! The crate cannot build a request from outside, and reads less of an answer than is in it. So headers, requests and
+//! bindings are read and written here ([`ber`], [`writer`], [`varbinds`]); it makes keys, signs, verifies, encrypts and
+//! decrypts ([`usm`]). `vendor/snmp2` is the copy of it that we build, and says why.
 
 pub(in crate::snmp) mod ber;
 mod community;
 mod usm;
 pub(in crate::snmp) mod varbinds;
+mod writer;
 
 #[cfg(test)]
 pub(in crate::snmp) mod tests;
@@ -42,26 +44,6 @@ impl Request {
         match self {
             Self::Get(oids) | Self::GetNext(oids) | Self::GetBulk { oids, .. } => oids,
         }
-    }
-
-    fn message_type(&self) -> snmp2::MessageType {
-        match self {
-            Self::Get(_) => snmp2::MessageType::GetRequest,
-            Self::GetNext(_) => snmp2::MessageType::GetNextRequest,
-            Self::GetBulk { .. } => snmp2::MessageType::GetBulkRequest,
-        }
-    }
-
-    /// Puts this request into a parsed template.
-    fn fill<'a>(&self, pdu: &mut snmp2::Pdu<'a>, id: i32, names: &'a [u8]) {
-        pdu.message_type = self.message_type();
-        pdu.req_id = id;
-        // The crate's names for the same places of the PDU (RFC 3416 §3).
-        (pdu.error_status, pdu.error_index) = match self {
-            Self::GetBulk { non_repeaters, max_repetitions, .. } => (*non_repeaters, *max_repetitions),
-            Self::Get(_) | Self::GetNext(_) => (0, 0),
-        };
-        pdu.varbinds = snmp2::Varbinds::from_bytes(names);
     }
 }
 
@@ -131,7 +113,7 @@ impl Message {
     pub(in crate::snmp) fn encode(&self, id: i32, now: Instant) -> Result<Vec<u8>, EncodeError> {
         match self {
             Self::Community { version, community, request } => community::encode(*version, community, request, id),
-            Self::Discovery => usm::encode_discovery(id),
+            Self::Discovery => Ok(usm::encode_discovery(id)),
             Self::Usm { peer, request } => peer.encode(request, id, now),
         }
     }

@@ -1,6 +1,8 @@
-//! The codec against itself and against hostile bytes. Its peer tests, against net-snmp, are in tests/snmp_peers.rs.
+//! The codec against itself and against hostile bytes. A test named `defect_N` is about the defect of that number in the
+//! published crate `snmp2` ([`super::usm`] lists them). Its peer tests, against net-snmp, are in tests/snmp_peers.rs.
 
 use super::varbinds::tests::wire;
+use super::writer::{Envelope, Pdu};
 use super::*;
 use crate::oid;
 use crate::snmp::testing::Asked;
@@ -16,11 +18,11 @@ pub(in crate::snmp) fn v3_answer(engine_id: &[u8], id: i32, report: Option<u32>)
     match report {
         Some(arc) => {
             let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, arc, 0), 0x41, &[1])]);
-            engine.forge(snmp2::MessageType::Report, id, 3, 1000, &stats)
+            engine.forge(REPORT, id, 3, 1000, &stats)
         }
         None => {
             let value = wire(&[(oid!(1, 3, 6, 1, 2, 1, 1, 3, 0), 2, &[5])]);
-            engine.forge(snmp2::MessageType::Response, id, 3, 1000, &value)
+            engine.forge(GET_RESPONSE, id, 3, 1000, &value)
         }
     }
 }
@@ -139,7 +141,7 @@ thread_local! {
 /// An authenticated answer as an agent with the same keys would write it. The crate writes requests for us; with the
 /// message type and the values of an answer, the same function writes answers.
 fn signed_answer(peer: &Peer, id: i32, boots: u32, time: u32, bindings: &[(Oid, u8, &[u8])]) -> Vec<u8> {
-    peer.forge(snmp2::MessageType::Response, id, boots, time, &wire(bindings))
+    peer.forge(GET_RESPONSE, id, boots, time, &wire(bindings))
 }
 
 #[test]
@@ -179,15 +181,9 @@ fn an_answer_that_is_not_signed_with_the_users_key_is_not_taken() {
         );
     }
     // Nor is an unsigned one, nor one signed and not encrypted.
-    let plain = super::tests::peer(None, None).forge(snmp2::MessageType::Response, 7, 3, 1000, &wire(bindings));
+    let plain = super::tests::peer(None, None).forge(GET_RESPONSE, 7, 3, 1000, &wire(bindings));
     assert_eq!(peer.decode(&plain, &[7], now), Decoded::Ignored("it is not signed, and this user's answers are"));
-    let signed = super::tests::peer(Some(AuthAlgorithm::Sha1), None).forge(
-        snmp2::MessageType::Response,
-        7,
-        3,
-        1000,
-        &wire(bindings),
-    );
+    let signed = super::tests::peer(Some(AuthAlgorithm::Sha1), None).forge(GET_RESPONSE, 7, 3, 1000, &wire(bindings));
     assert_eq!(peer.decode(&signed, &[7], now), Decoded::Ignored("it is not encrypted, and this user's answers are"));
     assert!(!peer.has_answered());
     assert!(matches!(peer.decode(&good, &[7], now), Decoded::Response(_)));
@@ -195,7 +191,7 @@ fn an_answer_that_is_not_signed_with_the_users_key_is_not_taken() {
 }
 
 #[test]
-fn a_spoofed_clock_does_not_lock_a_printer_out() {
+fn defect_2_a_spoofed_clock_does_not_lock_a_printer_out() {
     let now = Instant::now();
     let ours = peer(Some(AuthAlgorithm::Sha1), None);
     let bindings: &[(Oid, u8, &[u8])] = &[(oid!(1, 3, 1), 2, &[42])];
@@ -211,7 +207,7 @@ fn a_spoofed_clock_does_not_lock_a_printer_out() {
     let spoofed = signed_answer(&stranger, 7, far, 5, bindings);
     assert!(!matches!(ours.decode(&spoofed, &[7], now), Decoded::Response(_)));
     let report = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, 2, 0), 0x41, &[1])]);
-    let spoofed = peer(None, None).forge(snmp2::MessageType::Report, 7, far, 5, &report);
+    let spoofed = peer(None, None).forge(REPORT, 7, far, 5, &report);
     assert!(matches!(
         ours.decode(&spoofed, &[7], now),
         Decoded::Report(Report { reason: UsmReport::NotInTimeWindow, authenticated: false, .. })
@@ -223,9 +219,9 @@ fn a_spoofed_clock_does_not_lock_a_printer_out() {
 }
 
 #[test]
-fn a_clock_outside_its_range_is_refused_and_does_not_overflow() {
+fn defect_9_a_clock_outside_its_range_is_refused_and_does_not_overflow() {
     let peer = peer(None, None);
-    let good = peer.forge(snmp2::MessageType::Response, 7, 3, 0x0102_0304, &[]);
+    let good = peer.forge(GET_RESPONSE, 7, 3, 0x0102_0304, &[]);
     let place = good.windows(6).position(|w| w == [2, 4, 1, 2, 3, 4]).unwrap();
     for time in [[0x80, 0, 0, 0], [0xff, 0xff, 0xff, 0xff]] {
         let mut bad = good.clone();
@@ -235,7 +231,7 @@ fn a_clock_outside_its_range_is_refused_and_does_not_overflow() {
 }
 
 #[test]
-fn what_follows_a_message_is_cut_off() {
+fn defect_12_what_follows_a_message_is_cut_off() {
     for (auth, privacy) in
         [(None, None), (Some(AuthAlgorithm::Sha1), None), (Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128))]
     {
@@ -243,6 +239,20 @@ fn what_follows_a_message_is_cut_off() {
         let mut answer = signed_answer(&peer, 7, 3, 1000, &[(oid!(1, 3, 1), 2, &[42])]);
         answer.extend_from_slice(b"\0\0trailing");
         assert!(matches!(peer.decode(&answer, &[7], Instant::now()), Decoded::Response(_)), "{auth:?}");
+    }
+}
+
+#[test]
+fn defect_12_msg_id_and_request_id_are_both_compared() {
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        for (msg_id, request_id, taken) in [(7, 7, true), (7, 5, true), (7, 8, false), (8, 7, false)] {
+            let bindings = wire(&[(oid!(1, 3, 1), 2, &[42])]);
+            let scoped = Pdu::forged(GET_RESPONSE, request_id, 0, 0, &bindings).scoped(ENGINE, b"");
+            let answer = peer.forge_with(peer.answer_envelope(msg_id, 3, 1000), scoped);
+            let decoded = peer.decode(&answer, &[5, 7], Instant::now());
+            assert_eq!(matches!(decoded, Decoded::Response(_)), taken, "{auth:?} {msg_id} {request_id}: {decoded:?}");
+        }
     }
 }
 
@@ -260,7 +270,7 @@ fn an_old_answer_played_back_is_not_taken_and_a_rebooted_agent_is() {
 }
 
 #[test]
-fn each_usm_report_has_its_name() {
+fn defect_5_each_usm_report_has_its_name() {
     let now = Instant::now();
     let sender = peer(None, None);
     let listener = peer(Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128));
@@ -274,7 +284,7 @@ fn each_usm_report_has_its_name() {
         (7, UsmReport::Other),
     ] {
         let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, arc, 0), 0x41, &[1])]);
-        let report = sender.forge(snmp2::MessageType::Report, 7, 3, 1000, &stats);
+        let report = sender.forge(REPORT, 7, 3, 1000, &stats);
         let Decoded::Report(report) = listener.decode(&report, &[7], now) else { panic!("{reason:?}") };
         assert_eq!((report.reason, report.authenticated), (reason, false));
     }
@@ -286,17 +296,17 @@ fn a_signed_report_sets_the_clock_though_answers_are_encrypted() {
     let peer = peer(Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128));
     let sender = super::tests::peer(Some(AuthAlgorithm::Sha1), None);
     let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, 2, 0), 0x41, &[1])]);
-    let report = sender.forge(snmp2::MessageType::Report, 7, 9, 77, &stats);
+    let report = sender.forge(REPORT, 7, 9, 77, &stats);
     let Decoded::Report(report) = peer.decode(&report, &[7], now) else { panic!("no report") };
     assert_eq!((report.reason, report.authenticated), (UsmReport::NotInTimeWindow, true));
     assert_eq!((peer.as_discovered(now).boots, peer.as_discovered(now).time), (9, 77));
 }
 
 #[test]
-fn a_strange_value_in_a_v3_answer_does_not_lose_the_rest() {
+fn defect_4_a_strange_value_in_a_v3_answer_does_not_lose_the_rest() {
     let peer = peer(None, None);
     let raw = wire(&[(oid!(1, 3, 1), 2, &[1]), (oid!(1, 3, 2), 0x42, &[2]), (oid!(1, 3, 3), 2, &[3])]);
-    let mut answer = peer.forge(snmp2::MessageType::Response, 7, 3, 1000, &raw);
+    let mut answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &raw);
     let place = answer.windows(3).position(|w| w == [0x42, 1, 2]).unwrap();
     answer[place] = 0x47;
     let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("no response") };
@@ -304,25 +314,284 @@ fn a_strange_value_in_a_v3_answer_does_not_lose_the_rest() {
     assert_eq!(values, [Value::Integer(1), Value::Gauge32(2), Value::Integer(3)]);
 }
 
+/// A user of each security level.
+const LEVELS: [(Option<AuthAlgorithm>, Option<PrivacyAlgorithm>); 3] =
+    [(None, None), (Some(AuthAlgorithm::Sha1), None), (Some(AuthAlgorithm::Sha256), Some(PrivacyAlgorithm::Aes128))];
+
 #[test]
-fn an_agent_that_announces_huge_messages_gets_a_reason_and_not_a_crash() {
+fn defect_1_agents_that_announce_huge_messages_are_read() {
     let now = Instant::now();
-    let signed = peer(Some(AuthAlgorithm::Sha1), None);
-    let plain = peer(None, None);
-    let bindings: &[(Oid, u8, &[u8])] = &[(oid!(1, 3, 1), 2, &[42])];
-    for peer in [&signed, &plain] {
-        let mut answer = signed_answer(peer, 7, 3, 1000, bindings);
-        // 65,507 is written in three octets: 0x00ffe3. One more octet value makes it 65,535.
-        let place = answer.windows(5).position(|w| w == [2, 3, 0, 0xff, 0xe3]).unwrap();
-        answer[place + 4] = 0xff;
-        let decoded = peer.decode(&answer, &[7], now);
-        if Arc::ptr_eq(peer, &plain) {
-            assert!(matches!(decoded, Decoded::Response(_)), "no signature, no codec, no limit");
-        } else {
-            let Decoded::Unreadable(why) = decoded else { panic!("{decoded:?}") };
-            assert!(why.contains("65535"), "{why}");
+    let bindings = wire(&[(oid!(1, 3, 1), 2, &[42])]);
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        for max_size in [484, 65_507, 65_508, 65_535, i64::from(i32::MAX)] {
+            let scoped = Pdu::forged(GET_RESPONSE, 7, 0, 0, &bindings).scoped(ENGINE, b"");
+            let envelope = Envelope { max_size, ..peer.answer_envelope(7, 3, 1000) };
+            let answer = peer.forge_with(envelope, scoped);
+            assert!(matches!(peer.decode(&answer, &[7], now), Decoded::Response(_)), "{auth:?} {privacy:?} {max_size}");
         }
     }
+}
+
+#[test]
+fn defect_2_no_unsigned_clock_locks_a_printer_out() {
+    let now = Instant::now();
+    let bindings = wire(&[(oid!(1, 3, 1), 2, &[42])]);
+    let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, 2, 0), 0x41, &[1])]);
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        assert!(matches!(
+            peer.decode(&peer.forge(GET_RESPONSE, 7, 3, 1000, &bindings), &[7], now),
+            Decoded::Response(_)
+        ));
+        let before = peer.as_discovered(now);
+        for boots in [4, i64::from(i32::MAX), i64::from(i32::MAX) + 1, i64::MAX, -1, i64::MIN] {
+            for time in [0, i64::from(i32::MAX), i64::MAX, i64::MIN] {
+                // Unsigned; and with a flag that claims a signature, where there are zeros.
+                for flags in [0, 1, 3] {
+                    let signature = if flags == 0 { 0 } else { 12 };
+                    let envelope = Envelope { boots, time, flags, signature, ..peer.answer_envelope(7, 3, 1000) };
+                    let scoped = Pdu::forged(REPORT, 7, 0, 0, &stats).scoped(ENGINE, b"");
+                    let (spoofed, _) = envelope.write(&scoped, flags & 2 != 0);
+                    let decoded = peer.decode(&spoofed, &[7], now);
+                    let trusted = matches!(decoded, Decoded::Response(_))
+                        || matches!(decoded, Decoded::Report(Report { authenticated: true, .. }));
+                    assert!(!trusted, "{auth:?} {boots} {time} {flags}: {decoded:?}");
+                }
+            }
+        }
+        // A user without a password believes the clock of anybody, and needs none: its requests are answered anyway.
+        if auth.is_some() {
+            assert_eq!(peer.as_discovered(now), before);
+        }
+        let genuine = peer.forge(GET_RESPONSE, 8, 3, 1000, &bindings);
+        assert!(matches!(peer.decode(&genuine, &[8], now), Decoded::Response(_)), "{auth:?}");
+        assert!(Message::Usm { peer: peer.clone(), request: Request::Get(vec![]) }.encode(9, now).is_ok());
+    }
+}
+
+#[test]
+fn defect_2_a_spoofed_clock_before_the_first_answer_is_replaced_by_a_signed_one() {
+    let now = Instant::now();
+    for (auth, privacy) in &LEVELS[1..] {
+        // Discovery itself was spoofed, and what came next, too.
+        let far = discovered(i32::MAX as u32, i32::MAX as u32);
+        let peer = Peer::new(&user(*auth, *privacy), &far, now).unwrap();
+        let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, 2, 0), 0x41, &[1])]);
+        let plain = super::tests::peer(None, None);
+        assert!(matches!(
+            peer.decode(&plain.forge(REPORT, 7, i32::MAX as u32, 0, &stats), &[7], now),
+            Decoded::Report(Report { authenticated: false, .. })
+        ));
+        // The agent answers our wrong time with a signed report, and then our next request.
+        let report = peer.forge(REPORT, 7, 3, 1000, &stats);
+        assert!(matches!(
+            peer.decode(&report, &[7], now),
+            Decoded::Report(Report { reason: UsmReport::NotInTimeWindow, authenticated: true, .. })
+        ));
+        assert_eq!((peer.as_discovered(now).boots, peer.as_discovered(now).time), (3, 1000));
+        let answer = peer.forge(GET_RESPONSE, 8, 3, 1000, &wire(&[(oid!(1, 3, 1), 2, &[42])]));
+        assert!(matches!(peer.decode(&answer, &[8], now), Decoded::Response(_)));
+    }
+}
+
+#[test]
+fn defect_3_the_crate_does_not_write_into_what_it_reads() {
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(&[(oid!(1, 3, 1), 2, &[42])]));
+        let before = answer.clone();
+        for _ in 0..2 {
+            // The second time would fail, had the first one wiped the signature.
+            assert!(matches!(peer.decode(&answer, &[7], Instant::now()), Decoded::Response(_)));
+        }
+        assert_eq!(answer, before);
+    }
+}
+
+#[test]
+fn defect_4_a_strange_value_does_not_lose_the_rest_at_any_level() {
+    let odd: &[(Oid, u8, &[u8])] = &[
+        (oid!(1, 3, 1), 2, &[1]),
+        (oid!(1, 3, 2), 0x47, &[2]),
+        (oid!(1, 3, 3), 0x45, &[3]),
+        (oid!(1, 3, 4), 1, &[1]),
+        (oid!(1, 3, 5), 2, &[]),
+        (oid!(1, 3, 6), 2, &[0, 0, 0, 0, 0, 0, 0, 0, 9]),
+        (oid!(1, 3, 7), 0x40, &[1, 2]),
+        (oid!(1, 3, 8), 4, b"last"),
+    ];
+    let expected = varbinds::read(&wire(odd));
+    assert_eq!((expected.list.len(), expected.unreadable), (odd.len(), 0));
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(odd));
+        let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("{auth:?}") };
+        assert_eq!(response.bindings, expected, "{auth:?} {privacy:?}");
+    }
+}
+
+#[test]
+fn defect_4_an_error_index_below_zero_does_not_lose_an_encrypted_answer() {
+    let peer = peer(Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128));
+    let scoped = Pdu::forged(GET_RESPONSE, 7, 2, -1, &wire(&[(oid!(1, 3, 1), 2, &[42])])).scoped(ENGINE, b"");
+    let answer = peer.forge_with(peer.answer_envelope(7, 3, 1000), scoped);
+    let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("no response") };
+    assert_eq!((response.error_status, response.error_index, response.bindings.list.len()), (2, 0, 1));
+}
+
+#[test]
+fn defect_6_each_request_bears_the_agents_time_of_its_moment() {
+    let now = Instant::now();
+    for (auth, privacy) in &LEVELS[1..] {
+        let peer = peer(*auth, *privacy);
+        let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(&[(oid!(1, 3, 1), 2, &[42])]));
+        assert!(matches!(peer.decode(&answer, &[7], now), Decoded::Response(_)));
+        let later = now + Duration::from_secs(300);
+        let message = Message::Usm { peer: peer.clone(), request: Request::Get(vec![oid!(1, 3, 1)]) };
+        let (_, boots, time) = v3_user_and_clock(&message.encode(8, later).unwrap());
+        assert_eq!((boots, time), (3, 1300));
+    }
+}
+
+#[test]
+fn defect_7_silence_after_discovery_is_told_from_a_device_that_has_answered() {
+    // A wrong privacy password looks like silence; the session asks this to say so.
+    let peer = peer(Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128));
+    assert!(!peer.has_answered());
+    let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(&[(oid!(1, 3, 1), 2, &[42])]));
+    let other = Peer::new(
+        &UsmUser::new(
+            "reader",
+            Some((AuthAlgorithm::Sha1, "authpassword".into())),
+            Some((PrivacyAlgorithm::Aes128, "another password".into())),
+            "",
+        )
+        .unwrap(),
+        &discovered(3, 1000),
+        Instant::now(),
+    )
+    .unwrap();
+    assert!(matches!(other.decode(&answer, &[7], Instant::now()), Decoded::Unreadable(_)));
+    assert!(!other.has_answered());
+    assert!(matches!(peer.decode(&answer, &[7], Instant::now()), Decoded::Response(_)));
+    assert!(peer.has_answered());
+}
+
+#[test]
+fn defect_8_there_is_no_user_with_a_short_password() {
+    for password in ["", "seven77"] {
+        let auth = Some((AuthAlgorithm::Sha1, Secret::from(password)));
+        assert!(UsmUser::new("reader", auth, None, "").is_err());
+        let good = Some((AuthAlgorithm::Sha1, Secret::from("authpassword")));
+        let privacy = Some((PrivacyAlgorithm::Aes128, Secret::from(password)));
+        assert!(UsmUser::new("reader", good, privacy, "").is_err());
+    }
+}
+
+#[test]
+fn defect_10_a_request_too_long_is_refused_and_does_not_crash() {
+    let request = Request::Get((0..5_000).map(|n| oid!(1, 3, 6, 1, 4, 1, n, u32::MAX)).collect());
+    let now = Instant::now();
+    for (auth, privacy) in LEVELS {
+        let message = Message::Usm { peer: peer(auth, privacy), request: request.clone() };
+        assert!(matches!(message.encode(7, now), Err(EncodeError::TooLong(_))));
+    }
+    let message = Message::Community { version: CommunityVersion::V2c, community: "x".into(), request };
+    assert!(matches!(message.encode(7, now), Err(EncodeError::TooLong(_))));
+}
+
+// Defect 11, keys that are made from passwords for each engine, is met where engines are remembered:
+// `sessions_that_need_an_engine_at_the_same_time_discover_it_once` and its neighbours in the tests of the session.
+
+#[test]
+fn defect_13_large_counters_are_read_and_values_are_never_written() {
+    let counter: &[(Oid, u8, &[u8])] = &[
+        (oid!(1, 3, 1), 0x46, &[0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        (oid!(1, 3, 2), 0x46, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]),
+    ];
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(counter));
+        let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("{auth:?}") };
+        let values: Vec<_> = response.bindings.list.into_iter().map(|binding| binding.value).collect();
+        assert_eq!(values, [Value::Counter64(u64::MAX), Value::Counter64(u64::MAX - 1)]);
+    }
+}
+
+#[test]
+fn an_agent_that_never_counts_its_boots_is_read_also_after_its_restart() {
+    let now = Instant::now();
+    for (auth, privacy) in LEVELS {
+        let peer = Peer::new(&user(auth, privacy), &discovered(0, 5000), now).unwrap();
+        let bindings = wire(&[(oid!(1, 3, 1), 2, &[42])]);
+        let answer = |id, time| peer.forge(GET_RESPONSE, id, 0, time, &bindings);
+        assert!(matches!(peer.decode(&answer(7, 5000), &[7], now), Decoded::Response(_)), "{auth:?} {privacy:?}");
+        if auth.is_none() {
+            continue;
+        }
+        // Played back: the time is older than the window.
+        assert_eq!(peer.decode(&answer(8, 4000), &[8], now), Decoded::Ignored("it is older than 150 s"));
+        // Restarted: it refuses our time, says its own under its signature, and is read again.
+        let stats = wire(&[(oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, 2, 0), 0x41, &[1])]);
+        let report = peer.forge(REPORT, 9, 0, 12, &stats);
+        assert!(matches!(
+            peer.decode(&report, &[9], now),
+            Decoded::Report(Report { reason: UsmReport::NotInTimeWindow, authenticated: true, boots: 0, time: 12, .. })
+        ));
+        assert!(matches!(peer.decode(&answer(10, 13), &[10], now), Decoded::Response(_)));
+    }
+}
+
+/// The messages that we write are read by the crate, which has a reader of its own, as what they are.
+#[test]
+fn the_crate_reads_what_we_write() {
+    let now = Instant::now();
+    let request = Request::GetBulk {
+        oids: vec![oid!(1, 3, 6, 1, 2, 1, 43), oid!(2, 999, 3)],
+        non_repeaters: 1,
+        max_repetitions: 25,
+    };
+    for (auth, privacy) in [
+        (None, None),
+        (Some(AuthAlgorithm::Md5), Some(PrivacyAlgorithm::Des)),
+        (Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128)),
+        (Some(AuthAlgorithm::Sha224), Some(PrivacyAlgorithm::Aes192)),
+        (Some(AuthAlgorithm::Sha256), Some(PrivacyAlgorithm::Aes256)),
+        (Some(AuthAlgorithm::Sha384), None),
+        (Some(AuthAlgorithm::Sha512), Some(PrivacyAlgorithm::Aes256Reeder)),
+    ] {
+        let peer = peer(auth, privacy);
+        let datagram = peer.encode(&request, 0x4711_0815, now).unwrap();
+        peer.with_crate(&datagram, |pdu| {
+            assert_eq!(pdu.message_type, snmp2::MessageType::GetBulkRequest, "{auth:?} {privacy:?}");
+            assert_eq!((pdu.v3_msg_id, pdu.req_id, pdu.community), (0x4711_0815, 0x4711_0815, &b"reader"[..]));
+            assert_eq!((pdu.error_status, pdu.error_index), (1, 25));
+            let names: Vec<_> =
+                pdu.varbinds.clone().map(|(name, _)| ber::object_id(name.as_bytes()).unwrap()).collect();
+            assert_eq!(names, request.oids());
+        });
+    }
+    for (version, number) in [(CommunityVersion::V1, 0), (CommunityVersion::V2c, 1)] {
+        let request = Request::GetNext(vec![oid!(1, 3, 6), oid!(0, 39, u32::MAX)]);
+        let datagram = community::encode(version, &"public".into(), &request, -5).unwrap();
+        let pdu = snmp2::Pdu::from_bytes(&datagram).unwrap();
+        assert_eq!((pdu.version().unwrap() as i64, pdu.community, pdu.req_id), (number, &b"public"[..], -5));
+        assert_eq!(pdu.message_type, snmp2::MessageType::GetNextRequest);
+        // What the crate writes itself is the same, octet for octet.
+        assert_eq!(pdu.to_bytes().unwrap(), datagram);
+    }
+}
+
+/// User, boots and time in the header of a message.
+fn v3_user_and_clock(datagram: &[u8]) -> (Vec<u8>, i64, i64) {
+    let mut message = Reader::new(Reader::new(datagram).expect(0x30).unwrap());
+    message.element().unwrap();
+    message.element().unwrap();
+    let mut usm = Reader::new(Reader::new(message.expect(4).unwrap()).expect(0x30).unwrap());
+    usm.element().unwrap();
+    let (boots, time) = (usm.integer().unwrap(), usm.integer().unwrap());
+    (usm.expect(4).unwrap().to_vec(), boots, time)
 }
 
 proptest! {
@@ -333,7 +602,7 @@ proptest! {
         cut in any::<proptest::sample::Index>(), report in any::<bool>(),
     ) {
         let bindings: &[(Oid, u8, &[u8])] = &[(oid!(1, 3, 1), 2, &[42]), (oid!(1, 3, 2), 4, b"text")];
-        let kind = if report { snmp2::MessageType::Report } else { snmp2::MessageType::Response };
+        let kind = if report { REPORT } else { GET_RESPONSE };
         let mut bytes = PEERS.with(|peers| peers[which].forge(kind, 7, 3, 1000, &wire(bindings)));
         for (place, byte) in changes {
             let place = place.index(bytes.len());
