@@ -4,7 +4,7 @@ use super::codec::{Message, Peer, Report};
 use super::engine::{Engine, Job, Manners, Order, Outcome};
 use super::limits::{
     DEFAULT_BURST, DEFAULT_GAP, DEFAULT_PACKETS_PER_SECOND, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_WINDOW, JOB_CHANNEL,
-    KEY_MAKERS, MAX_PEERS,
+    KEY_MAKERS, MAX_PEERS, MAX_WALK_REPETITIONS,
 };
 use super::pacing::TokenBucket;
 use super::sockets::{Sockets, comparable};
@@ -47,6 +47,9 @@ pub struct ClientConfig {
     pub burst: u32,
     /// Least time between two requests to the same device ([`DEFAULT_GAP`]).
     pub gap: Duration,
+    /// Most repetitions of a walk's GETBULK ([`MAX_WALK_REPETITIONS`]); never more than
+    /// [`MAX_REPETITIONS`](super::limits::MAX_REPETITIONS). Walks begin with fewer and find out what a device bears.
+    pub max_repetitions: u32,
     /// SO_RCVBUF to ask for, in bytes.
     pub receive_buffer_bytes: usize,
 }
@@ -58,6 +61,7 @@ impl Default for ClientConfig {
             packets_per_second: Some(DEFAULT_PACKETS_PER_SECOND),
             burst: DEFAULT_BURST,
             gap: DEFAULT_GAP,
+            max_repetitions: MAX_WALK_REPETITIONS,
             receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
         }
     }
@@ -112,7 +116,7 @@ impl Client {
         let engine = Engine::new(receiver, manners, fastrand::Rng::new(), Arc::clone(&counters));
         runtime.spawn(engine.run(sockets));
         let (peers, key_makers) = (Mutex::default(), Semaphore::new(KEY_MAKERS));
-        let (habits, remembered) = (HabitTable::default(), Mutex::default());
+        let (habits, remembered) = (HabitTable::new(config.max_repetitions), Mutex::default());
         Ok(Self { shared: Arc::new(Shared { orders, counters, peers, remembered, key_makers, habits }) })
     }
 

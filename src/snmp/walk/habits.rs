@@ -3,8 +3,8 @@
 
 use crate::snmp::Oid;
 use crate::snmp::limits::{
-    FIRST_REPETITIONS, MAX_HABITS, MAX_LENGTHS, MAX_OIDS_PER_REQUEST, MAX_TRY_AGAIN_AFTER, MAX_WALK_REPETITIONS,
-    MORE_REPETITIONS, TRY_AGAIN_AFTER,
+    FIRST_REPETITIONS, MAX_HABITS, MAX_LENGTHS, MAX_OIDS_PER_REQUEST, MAX_REPETITIONS, MAX_TRY_AGAIN_AFTER,
+    MAX_WALK_REPETITIONS, MORE_REPETITIONS, TRY_AGAIN_AFTER,
 };
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,6 +30,8 @@ pub(in crate::snmp) struct Habits {
     pub(super) repetitions: u32,
     /// Repetitions up to which they may grow.
     most: u32,
+    /// Repetitions beyond which no device is tried.
+    limit: u32,
     /// Most names of a GETNEXT.
     pub(super) names: usize,
     /// Answers without trouble since the last trouble.
@@ -39,20 +41,25 @@ pub(in crate::snmp) struct Habits {
 }
 
 impl Default for Habits {
-    /// A device of which nothing is known.
     fn default() -> Self {
+        Self::unknown(MAX_WALK_REPETITIONS)
+    }
+}
+
+impl Habits {
+    /// A device of which nothing is known.
+    pub(super) fn unknown(limit: u32) -> Self {
         Self {
             bulk: Bulk::Unknown,
-            repetitions: FIRST_REPETITIONS,
-            most: MAX_WALK_REPETITIONS,
+            repetitions: FIRST_REPETITIONS.min(limit),
+            most: limit,
+            limit,
             names: MAX_OIDS_PER_REQUEST,
             clean: 0,
             patience: TRY_AGAIN_AFTER,
         }
     }
-}
 
-impl Habits {
     /// How many repetitions a walk starts with; `None`: with GETNEXT.
     pub(super) fn first_repetitions(&self) -> Option<u32> {
         match self.bulk {
@@ -66,7 +73,7 @@ impl Habits {
     /// A GETBULK was answered in order; `is_full`: with all that was asked for.
     pub(super) fn bulk_went_well(&mut self, is_full: bool) {
         if self.bulk == Bulk::Refused {
-            (self.repetitions, self.most) = (1, MORE_REPETITIONS);
+            (self.repetitions, self.most) = (1, MORE_REPETITIONS.min(self.limit));
         }
         self.bulk = Bulk::Works;
         self.went_well();
@@ -80,7 +87,7 @@ impl Habits {
         self.clean = self.clean.saturating_add(1);
         if self.clean >= self.patience && self.bulk != Bulk::Refused {
             self.clean = 0;
-            self.most = self.most.saturating_add(MORE_REPETITIONS).min(MAX_WALK_REPETITIONS);
+            self.most = self.most.saturating_add(MORE_REPETITIONS).min(self.limit);
             self.names = self.names.saturating_mul(2).min(MAX_OIDS_PER_REQUEST);
         }
     }
@@ -131,14 +138,22 @@ fn mark(root: &Oid) -> u32 {
 }
 
 /// The devices that were walked.
-#[derive(Debug, Default)]
-pub(in crate::snmp) struct HabitTable(Mutex<HashMap<SocketAddr, Memory>>);
+#[derive(Debug)]
+pub(in crate::snmp) struct HabitTable {
+    devices: Mutex<HashMap<SocketAddr, Memory>>,
+    /// Repetitions beyond which no device is tried.
+    limit: u32,
+}
 
 impl HabitTable {
+    pub(in crate::snmp) fn new(limit: u32) -> Self {
+        Self { devices: Mutex::default(), limit: limit.clamp(1, MAX_REPETITIONS) }
+    }
+
     /// The device's habits, and how many rows a whole walk of this subtree brought last.
     pub(super) fn of(&self, device: SocketAddr, root: &Oid) -> (Habits, Option<u32>) {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(memory) = table.get(&device) else { return Default::default() };
+        let table = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = table.get(&device) else { return (Habits::unknown(self.limit), None) };
         let mark = mark(root);
         (memory.habits, memory.lengths.iter().find(|(known, _)| *known == mark).map(|(_, rows)| *rows))
     }
@@ -160,7 +175,7 @@ impl HabitTable {
     }
 
     fn change(&self, device: SocketAddr, change: impl FnOnce(&mut Memory)) {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         if table.len() >= MAX_HABITS && !table.contains_key(&device) {
             // Whichever comes first: to forget one costs a few requests and nothing else.
             if let Some(victim) = table.keys().next().copied() {
@@ -206,12 +221,12 @@ mod tests {
 
     #[test]
     fn the_table_keeps_its_limit() {
-        let table = HabitTable::default();
+        let table = HabitTable::new(MAX_WALK_REPETITIONS);
         let address = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(n), 161));
         for n in 0..=u32::try_from(MAX_HABITS).unwrap() {
             table.remember(address(n), Habits { repetitions: 7, ..Habits::default() });
         }
-        assert_eq!(table.0.lock().unwrap().len(), MAX_HABITS);
+        assert_eq!(table.devices.lock().unwrap().len(), MAX_HABITS);
         let root = crate::oid!(1, 3);
         assert_eq!(table.of(address(MAX_HABITS as u32), &root).0.repetitions, 7);
         assert_eq!(table.of(address(u32::MAX), &root), (Habits::default(), None));
@@ -220,6 +235,6 @@ mod tests {
             table.remember_length(address(5), &root, 8);
         }
         assert_eq!(table.of(address(5), &root).1, Some(8));
-        assert_eq!(table.0.lock().unwrap()[&address(5)].lengths.len(), MAX_LENGTHS);
+        assert_eq!(table.devices.lock().unwrap()[&address(5)].lengths.len(), MAX_LENGTHS);
     }
 }

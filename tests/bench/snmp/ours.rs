@@ -51,6 +51,9 @@ enum Work {
         /// By SNMPv3, SHA-256 and AES-128.
         #[arg(long)]
         v3: bool,
+        /// Most repetitions of a GETBULK; the peers are given 50.
+        #[arg(long, default_value_t = 50)]
+        repetitions: u32,
         /// With the pause between two requests to one printer that is kept in real networks.
         #[arg(long)]
         gap: bool,
@@ -69,8 +72,8 @@ fn main() {
             Work::Sweep { first, size, port, passes, listen_ms, pps } => {
                 sweep(first, size, port, passes, Duration::from_millis(listen_ms), pps).await
             }
-            Work::Poll { first, count, port, window, rounds, v3, gap } => {
-                poll(first, count, port, window, rounds, v3, gap).await
+            Work::Poll { first, count, port, window, rounds, v3, repetitions, gap } => {
+                poll(&unpaced(window, gap, repetitions), first, count, port, window, rounds, v3).await
             }
             Work::Cycle { first, count, port } => cycle(first, count, port).await,
             Work::Stall { engines } => stall(engines).await,
@@ -95,9 +98,10 @@ fn user() -> Credentials {
 }
 
 /// Without a pace: what the engine can do, and not what a network may be asked to bear.
-fn unpaced(window: usize, gap: bool) -> Client {
+fn unpaced(window: usize, gap: bool, max_repetitions: u32) -> Client {
     let gap = if gap { ClientConfig::default().gap } else { Duration::ZERO };
-    Client::open(ClientConfig { packets_per_second: None, window, gap, ..ClientConfig::default() }).unwrap()
+    Client::open(ClientConfig { packets_per_second: None, window, gap, max_repetitions, ..ClientConfig::default() })
+        .unwrap()
 }
 
 async fn sweep(
@@ -108,7 +112,7 @@ async fn sweep(
     listen: Duration,
     pps: Option<u32>,
 ) -> serde_json::Value {
-    let client = unpaced(64, false);
+    let client = unpaced(64, false, 25);
     let start = Instant::now();
     let mut found: HashSet<SocketAddr> = HashSet::new();
     for _ in 0..passes {
@@ -133,15 +137,14 @@ async fn sweep(
 }
 
 async fn poll(
+    client: &Client,
     first: Ipv4Addr,
     count: u32,
     port: u16,
     window: usize,
     rounds: u32,
     v3: bool,
-    gap: bool,
 ) -> serde_json::Value {
-    let client = unpaced(window, gap);
     let root: Oid = "1.3.6.1.2.1.43".parse().unwrap();
     let limits = WalkLimits::default();
     let credentials = if v3 { user() } else { v2c() };
@@ -198,7 +201,7 @@ async fn cycle(first: Ipv4Addr, count: u32, port: u16) -> serde_json::Value {
 }
 
 async fn stall(engines: u32) -> serde_json::Value {
-    let client = unpaced(64, false);
+    let client = unpaced(64, false, 25);
     // Nobody answers there: the keys are made for engines that are remembered, and then asked for in vain.
     let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let first = Ipv4Addr::new(127, 9, 0, 1);
