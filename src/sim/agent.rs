@@ -2,7 +2,7 @@
 //! objects, and refuses SET. What is not a request gets no answer.
 
 use super::ber::{self, INTEGER, OCTETS, Reader, SEQUENCE, element, integer, sequence};
-use super::device::Device;
+use super::device::{Device, Fault};
 use super::usm::{aes128, digest, digest_bytes};
 use crate::snmp::{Oid, Value, VarBind};
 
@@ -21,6 +21,7 @@ const REPORT: u8 = 0xa8;
 const NO_ERROR: i64 = 0;
 const TOO_BIG: i64 = 1;
 const NO_SUCH_NAME: i64 = 2;
+const GEN_ERR: i64 = 5;
 const NOT_WRITABLE: i64 = 17;
 
 const FLAG_AUTH: u8 = 1;
@@ -47,6 +48,15 @@ struct Answer {
     status: i64,
     index: i64,
     varbinds: Vec<VarBind>,
+}
+
+/// The repetitions of a GETBULK of v2c; `None` for any other datagram.
+pub(super) fn repetitions_of(datagram: &[u8]) -> Option<i64> {
+    let mut message = Reader(Reader(datagram).expect(SEQUENCE)?);
+    message.integer()?;
+    message.expect(OCTETS)?;
+    let (tag, contents) = message.element()?;
+    (tag == GET_BULK).then(|| parse_pdu(tag, contents))?.map(|pdu| pdu.third)
 }
 
 /// Answers a datagram, or does not.
@@ -98,6 +108,8 @@ fn act(device: &Device, pdu: &Pdu, version: Version, room: usize) -> Option<Answ
         Some(Answer { status, index, varbinds })
     };
     let answer = match pdu.operation {
+        GET_BULK if device.fault == Some(Fault::NoBulk) => return unchanged(GEN_ERR, 0),
+        GET_BULK if device.fault == Some(Fault::TinyBulk) && pdu.third > 5 => return unchanged(TOO_BIG, 0),
         GET => pdu.oids.iter().map(|oid| get(device, oid, version)).collect(),
         GET_NEXT => pdu.oids.iter().map(|oid| next(device, oid, version)).collect(),
         GET_BULK if version == Version::V2 => Ok(bulk(device, pdu, room)),

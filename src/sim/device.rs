@@ -26,11 +26,30 @@ pub enum Fault {
     Looping,
     /// A table that never ends.
     Endless,
+    /// Answers each request with two hundred datagrams that answer nothing, and then rightly.
+    Flooding,
+    /// Answers are cut off in the middle.
+    Truncated,
+    /// Behind each answer come 50,000 octets more in the same datagram.
+    Oversized,
+    /// Answers bear another id than was asked with.
+    WrongId,
+    /// Before each answer comes one with the right id and false values from another address.
+    Spoofed,
+    /// Does not know GETBULK, and says genErr to it: some older print servers.
+    NoBulk,
+    /// GETBULK of more than five repetitions is tooBig for it.
+    TinyBulk,
+    /// Falls silent for a minute when it is pressed: by a second request before the first is answered, by one that comes
+    /// sooner than 15 ms after the last, or by more than 25 repetitions.
+    Fragile,
 }
 
 /// Not a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a fault: write silent, slow:MILLISECONDS, lossy:PERMILLE, garbage, looping or endless")]
+#[error(
+    "\"{0}\" is not a fault: write silent, slow:MILLISECONDS, lossy:PERMILLE, garbage, looping, endless, flooding, truncated, oversized, wrong-id, spoofed, no-bulk, tiny-bulk or fragile"
+)]
 pub struct FaultError(String);
 
 impl FromStr for Fault {
@@ -49,6 +68,14 @@ impl FromStr for Fault {
             ("garbage", None) => Self::Garbage,
             ("looping", None) => Self::Looping,
             ("endless", None) => Self::Endless,
+            ("flooding", None) => Self::Flooding,
+            ("truncated", None) => Self::Truncated,
+            ("oversized", None) => Self::Oversized,
+            ("wrong-id", None) => Self::WrongId,
+            ("spoofed", None) => Self::Spoofed,
+            ("no-bulk", None) => Self::NoBulk,
+            ("tiny-bulk", None) => Self::TinyBulk,
+            ("fragile", None) => Self::Fragile,
             _ => return Err(error()),
         })
     }
@@ -61,6 +88,8 @@ pub(super) struct Device {
     pub community: String,
     pub fault: Option<Fault>,
     pub printer: Option<Printer>,
+    /// A fragile device does not answer before.
+    pub silent_until: Option<Instant>,
     users: Arc<Vec<SimUser>>,
     keys: HashMap<Vec<u8>, Keys>,
     engine_id: Vec<u8>,
@@ -82,6 +111,7 @@ impl Device {
             community,
             fault: None,
             printer,
+            silent_until: None,
             users,
             keys: HashMap::new(),
             engine_id,

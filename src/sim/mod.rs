@@ -12,6 +12,7 @@ mod device;
 mod life;
 mod model;
 mod net;
+mod politeness;
 mod usm;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use device::Device;
 pub use device::{Fault, FaultError};
 pub use life::Printer;
 pub use model::{Description, demo_fleet, generated_fleet};
+pub use politeness::{Politeness, Treatment};
 use tokio_util::sync::CancellationToken;
 pub use usm::SimUser;
 
@@ -139,6 +141,7 @@ pub struct RunningSim {
     port: u16,
     listed: Vec<Listed>,
     devices: Devices,
+    judge: net::Judges,
     stop: CancellationToken,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -161,6 +164,12 @@ impl RunningSim {
     pub fn total(&self, address: Ipv4Addr) -> Option<u64> {
         let devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.get(&address)?.printer.as_ref().map(Printer::total)
+    }
+
+    /// How the printers have been treated until now.
+    #[must_use]
+    pub fn politeness(&self) -> Politeness {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).verdict()
     }
 
     /// Ends the simulation.
@@ -210,9 +219,10 @@ pub fn start(config: SimConfig) -> Result<RunningSim, SimError> {
     let port = socket.local_addr().map_err(|source| SimError::Port { port: config.port, source })?.port();
     let devices: Devices = Arc::new(Mutex::new(devices));
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(net::serve(socket, devices.clone(), stop.clone()));
+    let judge = net::Judges::default();
+    let serving = tokio::spawn(net::serve(socket, devices.clone(), judge.clone(), stop.clone()));
     let living = tokio::spawn(live(devices.clone(), config.speed, stop.clone()));
-    Ok(RunningSim { port, listed, devices, stop, tasks: vec![serving, living] })
+    Ok(RunningSim { port, listed, devices, judge, stop, tasks: vec![serving, living] })
 }
 
 async fn live(devices: Devices, speed: f64, stop: CancellationToken) {

@@ -392,7 +392,8 @@ impl Engine {
                     continue;
                 }
             };
-            match sockets.send(sweep.probe(target, now), target) {
+            // The moment itself, not that of this round's beginning: from it the pause is counted.
+            match sockets.send(sweep.probe(target, Instant::now()), target) {
                 Ok(()) => {
                     self.bucket.take(now);
                     sweep.count();
@@ -476,7 +477,8 @@ impl Engine {
         self.by_id.insert((target, id), (serial, now));
         self.deadlines.insert((now + wait, serial));
         if let Some(target) = self.targets.get_mut(&target) {
-            target.last_sent = Some(now);
+            // After the datagram has left, however long that took: the pause is at least what was promised.
+            target.last_sent = Some(Instant::now());
         }
         None
     }

@@ -76,6 +76,8 @@ enum Shows {
 enum Trouble {
     Silence(SnmpError),
     Status(u32),
+    /// An answer with nothing in it, or with something that cannot be read and nobody knows what.
+    Unreadable,
     Error(SnmpError),
 }
 
@@ -194,7 +196,7 @@ impl Walker {
     fn take_bulk(&mut self, repetitions: u32, bindings: Bindings) -> Result<Option<WalkEnd>, Trouble> {
         // No bindings at all, against RFC 3416 §4.2.3, are as good as genErr; so is a gap that nobody knows where it is.
         if bindings.list.is_empty() || bindings.unreadable > 0 {
-            return Err(Trouble::Status(status::GEN_ERR));
+            return Err(Trouble::Unreadable);
         }
         if !self.rows.is_in_order(&bindings.list) {
             // Rows may have been passed over, so none of it is taken.
@@ -220,7 +222,7 @@ impl Walker {
         let chain = if is_whole { ahead::chain(&self.asked, bindings.list) } else { None };
         let Some(chain) = chain else {
             if asked == 1 {
-                return Err(Trouble::Status(status::GEN_ERR));
+                return Err(Trouble::Unreadable);
             }
             // It contradicts itself, or nobody knows which name it has no answer for: one name goes without saying.
             self.names = 1;
@@ -272,7 +274,7 @@ impl Walker {
     fn ask_for_less(&mut self, trouble: &Trouble) -> bool {
         let is_silent = match trouble {
             Trouble::Silence(_) => true,
-            Trouble::Status(_) | Trouble::Error(SnmpError::Garbage { .. }) => false,
+            Trouble::Status(_) | Trouble::Unreadable | Trouble::Error(SnmpError::Garbage { .. }) => false,
             Trouble::Error(_) => return false,
         };
         if is_silent {
@@ -308,7 +310,7 @@ impl Walker {
 
     /// Goes on behind the name that most likely cannot be read; the walk will not be complete.
     fn step_past(&mut self, trouble: &Trouble) -> bool {
-        if !matches!(trouble, Trouble::Status(status::GEN_ERR | status::NO_ACCESS))
+        if !matches!(trouble, Trouble::Status(status::GEN_ERR | status::NO_ACCESS) | Trouble::Unreadable)
             || self.stepped_past >= MAX_STEPPED_PAST
         {
             return false;
@@ -326,7 +328,7 @@ impl Walker {
 
     /// What has been found is kept; an error is only for a walk that found nothing.
     fn give_up(&mut self, trouble: Trouble) -> Result<Walk, SnmpError> {
-        if let Trouble::Status(_) = trouble {
+        if let Trouble::Status(_) | Trouble::Unreadable = trouble {
             self.habits.restore(self.best);
         }
         let is_empty = self.rows.found().is_empty();
@@ -334,7 +336,13 @@ impl Walker {
             Trouble::Silence(_) if self.answered => Ok(self.rows.end(WalkEnd::TimeLimit)),
             Trouble::Silence(error) | Trouble::Error(error) if is_empty => Err(error),
             Trouble::Status(status) if is_empty => Err(SnmpError::ErrorStatus { target: self.target, status }),
-            Trouble::Silence(_) | Trouble::Error(_) | Trouble::Status(_) => Ok(self.rows.end(WalkEnd::BrokenOff)),
+            Trouble::Unreadable if is_empty => {
+                let detail = "the objects in it cannot be read".to_owned();
+                Err(SnmpError::Garbage { target: self.target, detail })
+            }
+            Trouble::Silence(_) | Trouble::Error(_) | Trouble::Status(_) | Trouble::Unreadable => {
+                Ok(self.rows.end(WalkEnd::BrokenOff))
+            }
         }
     }
 

@@ -317,7 +317,7 @@ async fn a_device_that_goes_in_circles_or_breaks_off_is_left() {
     assert_eq!((walk.varbinds.len(), walk.end), (10, WalkEnd::BrokenOff));
     let empty = Agent::answering(|_, asked| vec![asked.response(0, 0, &[])]).await;
     let error = session(&empty, v2c()).walk(&root, WalkLimits::default()).await.unwrap_err();
-    assert_eq!(error, SnmpError::ErrorStatus { target: empty.address, status: 5 });
+    assert!(matches!(&error, SnmpError::Garbage { target, .. } if *target == empty.address), "{error}");
 }
 
 fn v3() -> Credentials {
