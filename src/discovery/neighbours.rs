@@ -7,24 +7,32 @@ use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where Linux shows its table.
 const TABLE: &str = "/proc/net/arp";
 /// How old a look at it may be.
 const FRESH: Duration = Duration::from_secs(1);
+/// Most addresses that are remembered: a /16 and a half.
+const KNOWN_MAX: usize = 100_000;
 /// Longest table that is read, in bytes: 8,192 lines, the highest gc_thresh3 that makes sense on a small board.
 const TABLE_MAX_BYTES: u64 = 8_192 * 80;
 
-/// Who lives on the own network, as far as the kernel has found out.
+/// Who lives on the own network, as far as the kernel has found out since this was made. Clones share what they know.
 #[derive(Debug, Clone, Default)]
 pub struct Neighbours {
     /// `None` where there is no table to look at.
     source: Option<PathBuf>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
     looked: Option<Instant>,
-    /// Whether somebody is there.
-    known: Arc<HashMap<IpAddr, bool>>,
+    /// Whether somebody is there. The kernel forgets the dead after some seconds when there are many; here they are
+    /// remembered until somebody does answer.
+    known: HashMap<IpAddr, bool>,
 }
 
 impl Neighbours {
@@ -43,22 +51,30 @@ impl Neighbours {
     /// What is given, for tests.
     #[cfg(test)]
     pub(super) fn of(known: impl IntoIterator<Item = (IpAddr, bool)>) -> Self {
-        Self { known: Arc::new(known.into_iter().collect()), ..Self::default() }
+        let seen = Seen { known: known.into_iter().collect(), looked: None };
+        Self { source: None, seen: Arc::new(Mutex::new(seen)) }
     }
 
-    /// Whether the kernel has asked for this address and nobody has answered. An address that is not in the table may be
-    /// anything: behind a router, never asked, or forgotten.
-    pub fn is_known_absent(&mut self, ip: IpAddr) -> bool {
+    /// Whether the kernel has asked for this address and nobody has answered. An address that was never in the table may
+    /// be anything: behind a router, or never asked. To be called all along a sweep, so that the table is looked at often
+    /// enough; it is read once a second at most.
+    #[must_use]
+    pub fn is_known_absent(&self, ip: IpAddr) -> bool {
+        // What is known is whole whatever happened to whoever held it.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(source) = &self.source
-            && self.looked.is_none_or(|looked| looked.elapsed() > FRESH)
+            && seen.looked.is_none_or(|looked| looked.elapsed() > FRESH)
         {
             // A table that cannot be read says nothing of anybody.
             let mut table = String::new();
             let _unreadable = File::open(source).map(|file| file.take(TABLE_MAX_BYTES).read_to_string(&mut table));
-            self.known = Arc::new(parse(&table));
-            self.looked = Some(Instant::now());
+            if seen.known.len() > KNOWN_MAX {
+                seen.known.clear();
+            }
+            seen.known.extend(parse(&table));
+            seen.looked = Some(Instant::now());
         }
-        self.known.get(&ip) == Some(&false)
+        seen.known.get(&ip) == Some(&false)
     }
 }
 
@@ -91,11 +107,24 @@ mod tests {
                      10.0.0.3         0x1         0x6         02:00:00:00:00:03     *        eth1\n\
                      nonsense\n";
         std::fs::write(&path, table).unwrap();
-        let mut neighbours = Neighbours { source: Some(path), ..Neighbours::default() };
+        let neighbours = Neighbours { source: Some(path.clone()), ..Neighbours::default() };
         let absent =
             ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"].map(|ip| neighbours.is_known_absent(ip.parse().unwrap()));
         assert_eq!(absent, [false, true, false, false]);
-        let mut nowhere = Neighbours { source: Some("/nowhere/arp".into()), ..Neighbours::default() };
+        // The kernel has forgotten one, and another has come.
+        std::fs::write(
+            &path,
+            table
+                .replace("10.0.0.2 ", "10.0.0.9 ")
+                .replace("10.0.0.1         0x1         0x2", "10.0.0.1         0x1         0x0"),
+        )
+        .unwrap();
+        neighbours.seen.lock().unwrap().looked = None;
+        let later = neighbours.clone();
+        assert!(
+            later.is_known_absent("10.0.0.2".parse().unwrap()) && later.is_known_absent("10.0.0.1".parse().unwrap())
+        );
+        let nowhere = Neighbours { source: Some("/nowhere/arp".into()), ..Neighbours::default() };
         assert!(!nowhere.is_known_absent("10.0.0.2".parse().unwrap()));
     }
 }

@@ -196,8 +196,7 @@ impl<P: Prober> Passes<P> {
         probe: Probe,
         answered: &mut HashSet<IpAddr>,
     ) -> Result<bool, ProbeError> {
-        let (fence, port, mut neighbours) =
-            (Arc::clone(&self.fence), self.options.port, self.options.neighbours.clone());
+        let (fence, port, neighbours) = (Arc::clone(&self.fence), self.options.port, self.options.neighbours.clone());
         let done = answered.clone();
         let targets = part
             .addresses
@@ -205,7 +204,8 @@ impl<P: Prober> Passes<P> {
             .filter(move |ip| !done.contains(ip))
             // The set was made within the fence; looking again costs nothing and does not trust whoever made it.
             .filter(move |ip| fence.allows(*ip))
-            .filter(move |ip| !(is_later && neighbours.is_known_absent(*ip)))
+            // Looked at in the first pass too, as the kernel soon forgets.
+            .filter(move |ip| !neighbours.is_known_absent(*ip) || !is_later)
             .map(move |ip| SocketAddr::new(ip, port));
         let plan = SweepPlan { targets: Box::new(targets), probe, pace: part.pace, listen: self.options.listen };
         let failed = |error: SnmpError| ProbeError::Failed(error.to_string());

@@ -1,0 +1,232 @@
+//! On a network of its own: two network namespaces and a cable between them. What the box's search puts on the wire is
+//! captured and counted: no packet leaves the fence, an address at which nobody lives costs three ARP broadcasts and no
+//! more, and the kernel's neighbour table does not overflow at the default pace.
+//!
+//! Needs root (or a user namespace in which it may be root), ip(8) and net-snmp's snmpd; says so where it is skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use common::{Peer, have, text};
+
+/// Captures every frame that the box sends, one line each: `arp ADDRESS`, `udp ADDRESS PORT`, `icmp ADDRESS`, `other …`.
+const CAPTURE: &str = r#"
+import socket, struct, sys
+frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+frames.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+frames.bind((sys.argv[1], 0))
+own = frames.getsockname()[4]
+print("ready", flush=True)
+while True:
+    frame = frames.recv(65536)
+    if frame[6:12] != own:
+        continue
+    kind = struct.unpack("!H", frame[12:14])[0]
+    body = frame[14:]
+    if kind == 0x0806 and struct.unpack("!H", body[6:8])[0] == 1:
+        print("arp", socket.inet_ntoa(body[24:28]), flush=True)
+    elif kind == 0x0806:
+        print("arp-answer", flush=True)
+    elif kind == 0x0800:
+        to, head = socket.inet_ntoa(body[16:20]), (body[0] & 15) * 4
+        port = struct.unpack("!H", body[head + 2:head + 4])[0] if body[9] == 17 else 0
+        print({17: "udp", 1: "icmp", 2: "igmp", 6: "tcp"}.get(body[9], "ip"), to, port, flush=True)
+    elif kind == 0x86dd:
+        print("ipv6", body[6], socket.inet_ntop(socket.AF_INET6, body[24:40]), flush=True)
+    else:
+        print("other", hex(kind), flush=True)
+"#;
+
+/// Two namespaces, deleted at the end.
+struct Net {
+    name: String,
+}
+
+impl Net {
+    /// The box at 10.66.0.1/24 and fe80::1, the printers' side at whatever is added.
+    fn new(test: &str) -> Option<Self> {
+        if !have("ip") || !have("snmpd") || !have("python3") {
+            return None;
+        }
+        let name = format!("pl{}{test}", std::process::id());
+        if !command("ip", &["netns", "add", &format!("{name}a")]).status.success() {
+            assert!(
+                std::env::var_os("PLATEN_REQUIRE_PEERS").is_none() || text(&command("id", &["-u"])).trim() != "0",
+                "no network namespace can be made, although this is root"
+            );
+            eprintln!("SKIPPED: no network namespace can be made here (not root?)");
+            return None;
+        }
+        let net = Self { name };
+        let (a, b) = (net.box_side(), net.printers_side());
+        net.ip(&["netns", "add", &b]);
+        net.ip(&["link", "add", "lan0", "netns", &a, "type", "veth", "peer", "name", "lan0", "netns", &b]);
+        for side in [&a, &b] {
+            net.ip(&["-n", side, "link", "set", "lo", "up"]);
+            net.ip(&["-n", side, "link", "set", "lan0", "up"]);
+        }
+        net.ip(&["-n", &a, "addr", "add", "10.66.0.1/24", "dev", "lan0"]);
+        // Everything else goes to a router on the other side, so that what must not leave the fence could leave it.
+        net.ip(&["-n", &b, "addr", "add", "10.66.0.254/24", "dev", "lan0"]);
+        net.ip(&["-n", &a, "route", "add", "default", "via", "10.66.0.254"]);
+        Some(net)
+    }
+
+    fn box_side(&self) -> String {
+        format!("{}a", self.name)
+    }
+
+    fn printers_side(&self) -> String {
+        format!("{}b", self.name)
+    }
+
+    fn ip(&self, arguments: &[&str]) {
+        let output = command("ip", arguments);
+        assert!(output.status.success(), "ip {arguments:?}: {}", text(&output));
+    }
+
+    fn within(&self, side: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", side, program]);
+        command
+    }
+
+    /// An agent of net-snmp at an address of the printers' side.
+    fn agent(&self, folder: &Path, address: &str) -> Peer {
+        let listen =
+            if address.contains(':') { format!("udp6:[{address}%lan0]:161") } else { format!("udp:{address}:161") };
+        if !address.contains(':') {
+            self.ip(&["-n", &self.printers_side(), "addr", "add", &format!("{address}/24"), "dev", "lan0"]);
+        }
+        let config = folder.join(format!("snmpd-{}.conf", address.replace([':', '.'], "-")));
+        std::fs::write(&config, "rocommunity public\nrocommunity6 public\nsysDescr agent\n").unwrap();
+        let snmpd = self
+            .within(&self.printers_side(), "snmpd")
+            .args(["-f", "-Lo", "-C", "-r", "-p"])
+            .arg(folder.join("snmpd.pid"))
+            .arg("-c")
+            .arg(&config)
+            .arg(&listen)
+            .env("MIBS", "")
+            .env("SNMP_PERSISTENT_DIR", folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Peer(snmpd)
+    }
+
+    fn platen(&self, arguments: &[&str]) -> Output {
+        let program = env!("CARGO_BIN_EXE_platen");
+        self.within(&self.box_side(), program).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs something while every frame of the box is captured.
+    fn captured(&self, folder: &Path, act: impl FnOnce()) -> Vec<String> {
+        let script = folder.join("capture.py");
+        std::fs::File::create(&script).unwrap().write_all(CAPTURE.as_bytes()).unwrap();
+        let lines = folder.join("frames.txt");
+        let capture = self
+            .within(&self.box_side(), "python3")
+            .arg(&script)
+            .arg("lan0")
+            .stdout(std::fs::File::create(&lines).unwrap())
+            .spawn()
+            .unwrap();
+        let capture = Peer(capture);
+        let read = || std::fs::read_to_string(&lines).unwrap();
+        common::wait_until("capturing", || read().starts_with("ready"));
+        act();
+        // The kernel asks for an address three times, a second apart.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        drop(capture);
+        read().lines().skip(1).map(str::to_owned).collect()
+    }
+}
+
+/// How often the kernel's neighbour table was full (table_fulls of all processors; all namespaces share it). `None` where
+/// the kernel does not show it.
+fn overflows() -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/stat/arp_cache").ok()?;
+    let mut lines = table.lines();
+    let column = lines.next()?.split_whitespace().position(|name| name == "table_fulls")?;
+    lines.map(|line| u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok()).sum()
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for side in [self.box_side(), self.printers_side()] {
+            let _gone = command("ip", &["netns", "del", &side]);
+        }
+    }
+}
+
+fn command(program: &str, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).output().unwrap()
+}
+
+fn count(frames: &[String], kind: &str) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
+    for frame in frames.iter().filter_map(|frame| frame.strip_prefix(kind)) {
+        let address = frame.split_whitespace().next().unwrap_or_default().to_owned();
+        *counts.entry(address).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_search_costs_three_broadcasts_for_each_dead_address_and_stays_within_the_fence() {
+    let Some(net) = Net::new("s") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let _agents: Vec<Peer> =
+        ["10.66.0.7", "10.66.0.77", "10.66.0.200"].iter().map(|address| net.agent(folder.path(), address)).collect();
+    // Ranges far wider than the fence, an exclusion, and neighbours of the fence.
+    let arguments = [
+        "scan",
+        "10.66.0.0/24",
+        "10.66.1.0/28",
+        "192.0.2.0/28",
+        "127.5.0.0/30",
+        "!10.66.0.77",
+        "--fence",
+        "10.66.0.0/24",
+        "--json",
+    ];
+    let (before, mut said) = (overflows(), String::new());
+    let frames = net.captured(folder.path(), || said = text(&net.platen(&arguments)));
+    let (arp, udp) = (count(&frames, "arp "), count(&frames, "udp "));
+
+    // Only the fence, without the exclusion, and without the network's and everybody's address.
+    for address in arp.keys().chain(udp.keys()) {
+        let is_inside = address.strip_prefix("10.66.0.").is_some_and(|last| !["0", "255", "77"].contains(&last));
+        assert!(is_inside, "{address} was asked ({said})");
+    }
+    let others: Vec<_> = frames
+        .iter()
+        .filter(|frame| !["arp ", "udp ", "arp-answer", "ipv6 ", "igmp "].iter().any(|kind| frame.starts_with(kind)))
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    // IPv6 is the kernel's own: neighbour discovery and multicast listeners (58 and 0), to multicast addresses.
+    for frame in frames.iter().filter_map(|frame| frame.strip_prefix("ipv6 ")) {
+        assert!(["58 ff02:", "0 ff02:"].iter().any(|own| frame.starts_with(own)), "{frame}");
+    }
+
+    // Every address was asked; the dead by three broadcasts and never by a datagram, the living by datagrams.
+    let dead: Vec<_> = (1..255).filter(|last| ![1, 7, 77, 200, 254].contains(last)).collect();
+    for last in &dead {
+        let address = format!("10.66.0.{last}");
+        let broadcasts = arp.get(&address).copied().unwrap_or(0);
+        assert!((1..=3).contains(&broadcasts), "{address}: {broadcasts} ARP broadcasts");
+        assert!(!udp.contains_key(&address));
+    }
+    let in_all: usize = dead.iter().filter_map(|last| arp.get(&format!("10.66.0.{last}"))).sum();
+    assert!(in_all >= dead.len() * 3 - 6, "{in_all} broadcasts for {} dead addresses", dead.len());
+    assert!(udp["10.66.0.7"] >= 1 && udp["10.66.0.200"] >= 1, "{udp:?}");
+    assert_eq!(overflows(), before, "the neighbour table was full");
+    eprintln!("{} dead addresses, {in_all} ARP broadcasts, {} addresses answered ARP", dead.len(), udp.len());
+}
