@@ -198,7 +198,12 @@ fn a_search_costs_three_broadcasts_for_each_dead_address_and_stays_within_the_fe
         "--json",
     ];
     let (before, mut said) = (overflows(), String::new());
-    let frames = net.captured(folder.path(), || said = text(&net.platen(&arguments)));
+    let mut took = std::time::Duration::ZERO;
+    let frames = net.captured(folder.path(), || {
+        let begin = std::time::Instant::now();
+        said = text(&net.platen(&arguments));
+        took = begin.elapsed();
+    });
     let (arp, udp) = (count(&frames, "arp "), count(&frames, "udp "));
 
     // Only the fence, without the exclusion, and without the network's and everybody's address.
@@ -228,5 +233,10 @@ fn a_search_costs_three_broadcasts_for_each_dead_address_and_stays_within_the_fe
     assert!(in_all >= dead.len() * 3 - 6, "{in_all} broadcasts for {} dead addresses", dead.len());
     assert!(udp["10.66.0.7"] >= 1 && udp["10.66.0.200"] >= 1, "{udp:?}");
     assert_eq!(overflows(), before, "the neighbour table was full");
-    eprintln!("{} dead addresses, {in_all} ARP broadcasts, {} addresses answered ARP", dead.len(), udp.len());
+    eprintln!(
+        "{} dead addresses, {in_all} ARP broadcasts, {} addresses answered ARP; the search took {:.1} s",
+        dead.len(),
+        udp.len(),
+        took.as_secs_f64()
+    );
 }

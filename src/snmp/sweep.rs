@@ -11,7 +11,7 @@ use super::sockets::comparable;
 use super::{Client, Credentials, Oid, SnmpError, VarBind, guard};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,7 +147,7 @@ impl Client {
             listen: plan.listen,
             listen_until: None,
             answered: HashSet::new(),
-            probed: HashMap::new(),
+            probed: HashMap::default(),
             probed_in_order: VecDeque::new(),
             answers: sender,
             sent: Arc::clone(&sent),
@@ -232,8 +232,8 @@ pub(super) struct SweepState {
     answered: HashSet<SocketAddr>,
     /// When the last few were probed, so that nobody is asked something else while a probe is on its way to him, and so
     /// that the round trip is known.
-    probed: HashMap<SocketAddr, Instant>,
-    probed_in_order: VecDeque<(Instant, SocketAddr)>,
+    probed: HashMap<i32, (SocketAddr, Instant), BuildHasherDefault<IdHasher>>,
+    probed_in_order: VecDeque<(Instant, i32)>,
     answers: mpsc::Sender<ProbeAnswer>,
     sent: Arc<AtomicU64>,
 }
@@ -315,13 +315,13 @@ impl SweepState {
                 break;
             }
             self.probed_in_order.pop_front();
-            if self.probed.get(&oldest) == Some(&at) {
+            if self.probed.get(&oldest).is_some_and(|(_, since)| *since == at) {
                 self.probed.remove(&oldest);
             }
         }
-        self.probed.insert(target, now);
-        self.probed_in_order.push_back((now, target));
         let id = self.id_for(target);
+        self.probed.insert(id, (target, now));
+        self.probed_in_order.push_back((now, id));
         self.template.with_id(id)
     }
 
@@ -332,13 +332,14 @@ impl SweepState {
 
     /// A probe that the kernel had no room for: it comes first when there is.
     pub(super) fn put_back(&mut self, target: SocketAddr) {
-        self.probed.remove(&target);
+        self.probed.remove(&self.id_for(target));
         self.put_back = Some(target);
     }
 
     /// Until when a probe to this target may still be answered.
     pub(super) fn awaited_until(&self, target: &SocketAddr) -> Option<Instant> {
-        self.probed.get(target).map(|at| *at + PROBE_PATIENCE)
+        let (probed, at) = self.probed.get(&self.id_for(*target))?;
+        (probed == target).then(|| *at + PROBE_PATIENCE)
     }
 
     /// Whether a datagram from there with that id answers a probe of this sweep.
@@ -363,7 +364,28 @@ impl SweepState {
         }
         // There is room, as no more are taken than the channel holds; a listener who has gone ends the sweep.
         let _listening = self.answers.try_send(answer);
-        Heard::Taken(self.probed.remove(&source))
+        Heard::Taken(self.probed.remove(&id).map(|(_, at)| at))
+    }
+}
+
+/// For ids of probes, which are hashes with a secret key already: nobody can choose them.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*octet);
+        }
+    }
+
+    fn write_i32(&mut self, id: i32) {
+        // The table looks at the highest bits and at the lowest.
+        self.0 = u64::from(id.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
