@@ -122,7 +122,7 @@ impl Table {
         let text = |text: &str| Value::OctetString(text.as_bytes().to_vec());
         let mut objects = vec![
             (system.with(&[1, 0]), text("Crowd Printer 1000; one of many")),
-            (system.with(&[2, 0]), Value::ObjectId(oid!(1, 3, 6, 1, 4, 1, 8_072, 3, 2, 10))),
+            (system.with(&[2, 0]), Value::object_id(oid!(1, 3, 6, 1, 4, 1, 8_072, 3, 2, 10))),
             (system.with(&[3, 0]), Value::TimeTicks(123_456)),
         ];
         // Columns of twenty rows, every third of text: some thirty bytes a binding, as a printer's are.
@@ -165,21 +165,19 @@ struct Serving {
 impl Serving {
     fn run(mut self, stop: &AtomicBool) {
         let mut buffer = vec![0; 65_536];
+        // It is only how often `stop` is looked at.
+        let _unlimited = self.socket.set_read_timeout(Some(Duration::from_millis(100)));
         while !stop.load(Ordering::Relaxed) {
-            let wait = match self.delayed.front() {
-                Some((at, ..)) => at.saturating_duration_since(Instant::now()).max(Duration::from_micros(200)),
-                None => Duration::from_millis(100),
-            };
-            // It is only how often `stop` is looked at, and how exactly a delay is kept.
-            let _unlimited = self.socket.set_read_timeout(Some(wait));
             for n in 0..256 {
-                // The first is waited for; the others are taken only if they are there.
-                let flags = if n == 0 { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+                // The first is waited for, unless answers wait for their time; the others are taken only if they are there.
+                let is_waited_for = n == 0 && self.delayed.is_empty();
+                let flags = if is_waited_for { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
                 let Ok((length, from, asked)) = receive(&self.socket, &mut buffer, flags) else { break };
                 self.serve(buffer.get(..length).unwrap_or_default(), from, asked);
-                if self.delayed.front().is_some_and(|(at, ..)| *at <= Instant::now()) {
-                    break;
-                }
+            }
+            if let Some((at, ..)) = self.delayed.front() {
+                // The socket's own time-out would be rounded to the kernel's ticks.
+                std::thread::sleep(at.saturating_duration_since(Instant::now()).min(Duration::from_micros(300)));
             }
             while let Some((_, answer, asked, to)) = self.delayed.pop_front_if(|(at, ..)| *at <= Instant::now()) {
                 self.send(&answer, asked, to);

@@ -318,13 +318,13 @@ impl Printer {
         let mac: Vec<u8> = d.mac.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
         let mut objects = vec![
             (at(&[1, 1, 0]), text(&d.sys_descr)),
-            (at(&[1, 2, 0]), Value::ObjectId(d.sys_object_id.clone())),
+            (at(&[1, 2, 0]), Value::object_id(d.sys_object_id.clone())),
             (at(&[1, 5, 0]), text(&d.name)),
             (at(&[2, 1, 0]), Value::Integer(1)),
             (at(&[2, 2, 1, 1, 1]), Value::Integer(1)),
             (at(&[2, 2, 1, 6, 1]), Value::OctetString(mac)),
             (at(&[25, 3, 2, 1, 1, 1]), Value::Integer(1)),
-            (at(&[25, 3, 2, 1, 2, 1]), Value::ObjectId(at(&[25, 3, 1, 5]))),
+            (at(&[25, 3, 2, 1, 2, 1]), Value::object_id(at(&[25, 3, 1, 5]))),
             (at(&[25, 3, 2, 1, 3, 1]), text(&d.hr_device_descr)),
             (at(&[43, 5, 1, 1, 2, 1]), Value::Integer(1)),
             (at(&[43, 5, 1, 1, 16, 1]), text(&d.name)),

@@ -202,7 +202,7 @@ fn value_of(tag: u8, bytes: Vec<u8>) -> Result<Value, String> {
         2 => Value::Integer(number(&bytes)?),
         4 => Value::OctetString(bytes),
         5 => Value::Null,
-        6 => Value::ObjectId(text(&bytes)?.parse().map_err(|e: super::OidError| e.to_string())?),
+        6 => Value::object_id(text(&bytes)?.parse().map_err(|e: super::OidError| e.to_string())?),
         64 => Value::IpAddress(address(&bytes)?),
         65 => Value::Counter32(number(&bytes)?),
         66 | 71 => Value::Gauge32(number(&bytes)?),

@@ -100,7 +100,7 @@ pub(super) fn value(tag: u8, octets: &[u8]) -> Value {
         BOOLEAN | ber::INTEGER => ber::signed(octets).map_or(Value::Null, Value::Integer),
         ber::OCTET_STRING | NSAP_ADDRESS => Value::OctetString(octets.to_vec()),
         NULL => Value::Null,
-        OBJECT_IDENTIFIER => ber::object_id(octets).map_or(Value::Null, Value::ObjectId),
+        OBJECT_IDENTIFIER => ber::object_id(octets).map_or(Value::Null, Value::object_id),
         IP_ADDRESS => <[u8; 4]>::try_from(octets).map_or(Value::Null, |octets| Value::IpAddress(octets.into())),
         COUNTER32 => u32_or_null(Value::Counter32),
         GAUGE32 | UINTEGER32 => u32_or_null(Value::Gauge32),

@@ -149,10 +149,10 @@ async fn poll(
     let limits = WalkLimits::default();
     let credentials = if v3 { user() } else { v2c() };
     let (mut varbinds, mut failed) = (0, 0);
-    let mut cpu_of_round = Vec::new();
+    let (mut cpu_of_round, mut wall_of_round, mut sent_in_round) = (Vec::new(), Vec::new(), Vec::new());
     let start = Instant::now();
     for _ in 0..rounds {
-        let before = cpu_s();
+        let (before, began, sent) = (cpu_s(), Instant::now(), client.statistics().sent);
         let walks = futures_util::stream::iter(0..count).map(|n| {
             let session = client.session(at(first, n, port), credentials.clone(), Timing::default());
             let root = &root;
@@ -167,12 +167,14 @@ async fn poll(
             }
         }
         cpu_of_round.push(cpu_s() - before);
+        wall_of_round.push(began.elapsed().as_secs_f64());
+        sent_in_round.push(client.statistics().sent - sent);
     }
     let statistics = client.statistics();
     serde_json::json!({
         "varbinds": varbinds, "failed": failed, "wall_s": start.elapsed().as_secs_f64(), "sent": statistics.sent,
         "retransmitted": statistics.retransmitted, "kernel_drops": statistics.kernel_drops,
-        "cpu_of_round_s": cpu_of_round,
+        "cpu_of_round_s": cpu_of_round, "wall_of_round_s": wall_of_round, "sent_in_round": sent_in_round,
     })
 }
 
