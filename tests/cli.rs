@@ -124,9 +124,36 @@ fn results_are_json_where_json_is_asked_for() {
 
 #[test]
 fn help_is_there_for_every_command() {
-    for command in ["run", "status", "read", "scan", "replay", "enroll", "version"] {
+    for command in ["run", "status", "read", "scan", "ping", "replay", "enroll", "version"] {
         let output = platen(&[command, "--help"]);
         assert!(output.status.success() && output.stdout.len() > 100, "{command}");
     }
     assert_eq!(platen(&["dance"]).status.code(), Some(2));
+}
+
+#[test]
+fn ping_tells_wrong_addresses_from_silent_ones() {
+    fails(&["ping", "printer.example"], 2, &["printer.example", "ADDRESS"]);
+    fails(&["ping", "8.8.8.8"], 2, &["8.8.8.8", "fence", "nothing was sent"]);
+    fails(&["ping", "127.0.0.1", "--fence", "10.0.0.0/8"], 2, &["127.0.0.1", "--fence 127.0.0.1", "nothing was sent"]);
+    fails(&["ping", "127.0.0.1", "--count", "11"], 2, &["--count", "1..=10"]);
+}
+
+#[test]
+fn this_machine_answers_pings() {
+    for address in ["127.0.0.1", "::1"] {
+        let output = platen(&["ping", address, "--count", "2", "--timeout-ms", "10000", "--json"]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        // Not every machine allows it, and not every one has IPv6: then what is wrong must be said.
+        let has_no_ipv6 = address == "::1" && !Path::new("/proc/sys/net/ipv6").exists();
+        if output.status.code() == Some(1) && (message.contains("net.ipv4.ping_group_range") || has_no_ipv6) {
+            eprintln!("SKIPPED {address}: {message}");
+            continue;
+        }
+        assert!(output.status.success(), "{address}: {message}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&report["sent"], &report["received"]), (&2.into(), &2.into()), "{address}: {report}");
+        let times = &report["round_trips"];
+        assert!(times["min_us"].as_u64().unwrap() <= times["max_us"].as_u64().unwrap(), "{report}");
+    }
 }

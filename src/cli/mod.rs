@@ -1,16 +1,20 @@
 //! The command line of the firmware: what each command takes and prints. Everything it does is done by the rooms.
 
 mod enroll;
+mod ping;
 mod read;
 mod run;
 mod show;
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::discovery::PING_COUNT_MAX;
 
 /// Reads printers over SNMP and brings their meters to the cloud.
 #[derive(Debug, Parser)]
@@ -27,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   platen read 192.168.1.20                     one printer, as a person reads it
   platen read 192.168.1.20 --json              the same for a program
   platen scan 192.168.1.0/24 '!192.168.1.7'    all printers of a network but one address
+  platen ping 192.168.1.20                     whether it is there at all
   platen replay printer.snmprec --json         a recording, read as the device would be
   platen run --config /etc/platen/platen.toml  be the box";
 
@@ -75,6 +80,22 @@ enum Command {
         #[command(flatten)]
         fence: FenceArgs,
         /// Print JSON: an array of readings.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask one address for echoes (ICMP): whether a device that does not answer SNMP is there at all.
+    Ping {
+        /// 192.168.1.20 or fd00::20.
+        address: IpAddr,
+        /// Requests.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(PING_COUNT_MAX)))]
+        count: u32,
+        /// Wait for each answer, in milliseconds.
+        #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=10_000))]
+        timeout_ms: u64,
+        #[command(flatten)]
+        fence: FenceArgs,
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
@@ -191,6 +212,9 @@ pub fn main() -> ExitCode {
         Command::Status { runtime_dir, json } => run::status(&runtime_dir, json),
         Command::Read { host, snmp, fence, json } => read::read(&host, &snmp, &fence, json),
         Command::Scan { ranges, port, rate, snmp, fence, json } => read::scan(&ranges, port, rate, &snmp, &fence, json),
+        Command::Ping { address, count, timeout_ms, fence, json } => {
+            ping::ping(address, count, Duration::from_millis(timeout_ms), &fence, json)
+        }
         Command::Replay { file, json } => read::replay(&file, json),
         Command::Enroll(EnrollCommand::Request { data }) => enroll::request(&data),
         Command::Enroll(EnrollCommand::Install { data, box_id, certificate, roots }) => {
@@ -251,7 +275,7 @@ async fn resolve(host: &str) -> Result<SocketAddr, Failure> {
     if let Ok(address) = host.parse::<SocketAddr>() {
         return Ok(address);
     }
-    if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+    if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, 161));
     }
     let (name, port) = match host.rsplit_once(':') {

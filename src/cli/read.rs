@@ -1,6 +1,7 @@
 //! `platen read`, `scan` and `replay`: readings from a device, from ranges, from a recording.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,12 +59,22 @@ impl SnmpArgs {
 }
 
 impl FenceArgs {
-    fn fence(&self) -> Result<Fence, Failure> {
+    pub(super) fn fence(&self) -> Result<Fence, Failure> {
         if self.fence.is_empty() {
             return Fence::private_and_loopback().map_err(Failure::failed);
         }
         Fence::parse(&self.fence).map_err(Failure::usage)
     }
+}
+
+/// Says which address may not be asked, and how to allow it.
+pub(super) fn check_fence(fence: &Fence, ip: IpAddr) -> Result<(), Failure> {
+    if fence.allows(ip) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{ip} lies outside of the fence ({fence}): nothing was sent; --fence {ip} would allow it"
+    )))
 }
 
 fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
@@ -76,13 +87,7 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -
     let fence = fence.fence()?;
     let reading = runtime()?.block_on(async {
         let target = resolve(host).await?;
-        if !fence.allows(target.ip()) {
-            return Err(Failure::usage(format!(
-                "{} lies outside of the fence ({fence}): nothing was sent; --fence {} would allow it",
-                target.ip(),
-                target.ip()
-            )));
-        }
+        check_fence(&fence, target.ip())?;
         let client = open_client(READ_PACKETS_PER_SECOND)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
         let options = search_options(target.port(), credentials, snmp, READ_PACKETS_PER_SECOND);
