@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +12,9 @@ use super::lan::LanCommand;
 use super::outbox::SharedOutbox;
 use super::settings::CloudSettings;
 use super::status::Status;
-use super::tasks::{Decision, Outcome, TaskJournal};
+use super::tasks::{Decision, Outcome, TaskJournal, ping_task};
 use super::{AgentError, BootFacts};
+use crate::discovery::Fence;
 use crate::proto::v1::{self, TaskState, task::Kind};
 use crate::store::{Seq, StoreError};
 use crate::sys::Clock;
@@ -27,6 +29,8 @@ const BATCH_MAX_COUNT: usize = 500;
 const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Batches in one round, so that a long backlog does not keep the box from polling.
 const BATCHES_MAX: usize = 64;
+/// Pings under way at once.
+const PINGS_MAX: usize = 4;
 /// Readings are delivered this long after the first of a group was accepted, so that a round of readings goes together.
 const GATHER: Duration = Duration::from_millis(500);
 
@@ -47,6 +51,9 @@ pub(super) struct CloudLink<C> {
     /// To the part that talks with printers, and ends of tasks from it.
     pub lan: mpsc::Sender<LanCommand>,
     pub ended: mpsc::Receiver<(String, Outcome)>,
+    /// What pings may reach, and those under way: they wait for no search.
+    pub fence: Fence,
+    pub pings: JoinSet<(String, Outcome)>,
 }
 
 impl<C: Clock> CloudLink<C> {
@@ -64,6 +71,13 @@ impl<C: Clock> CloudLink<C> {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some((id, outcome)) = self.ended.recv() => {
+                    self.journal.end(&id, &outcome)?;
+                    if !failing {
+                        next_round = Instant::now();
+                    }
+                    continue;
+                }
+                Some(Ok((id, outcome))) = self.pings.join_next() => {
                     self.journal.end(&id, &outcome)?;
                     if !failing {
                         next_round = Instant::now();
@@ -163,6 +177,12 @@ impl<C: Clock> CloudLink<C> {
             Some(Kind::ScanNow(_)) => self.command(LanCommand::Scan { task_id: Some(task.id.clone()) }),
             Some(Kind::ReadDevice(read)) => {
                 self.command(LanCommand::Read { task_id: task.id.clone(), device_key: read.device_key })
+            }
+            Some(Kind::Ping(_)) if self.pings.len() >= PINGS_MAX => true,
+            Some(Kind::Ping(asked)) => {
+                let fence = self.fence.clone();
+                self.pings.spawn(async move { (task.id, ping_task(&asked, &fence).await) });
+                return Ok(());
             }
             Some(Kind::Locate(_)) => {
                 let outcome = Outcome::of(TaskState::Unsupported, "this box has no LED");

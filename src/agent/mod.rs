@@ -213,7 +213,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
             skip: HashSet::new(),
             lockout: Arc::default(),
         },
-        fence,
+        fence: fence.clone(),
         own_ranges: config.lan.ranges.clone(),
         own_read_interval: Duration::from_secs(config.schedule.read_interval_s.max(1)),
         scan_interval: Duration::from_secs(config.schedule.scan_interval_s.max(60)),
@@ -242,6 +242,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         link_state: link_state_reader.clone(),
         lan: commands,
         ended: ended_reader,
+        fence,
+        pings: JoinSet::new(),
     };
 
     let mut parts = JoinSet::new();

@@ -2,10 +2,13 @@
 //! done at most once, however often it is told and wherever the power fails.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::{Fence, ping};
 use crate::proto::v1::{self, TaskState};
 use crate::store::{read_bounded, write_atomically};
 
@@ -17,6 +20,9 @@ const ID_MAX_CHARS: usize = 64;
 const FILE_MAX_BYTES: usize = 1024 * 1024;
 /// Longest sentence in a report, in characters.
 const MESSAGE_MAX_CHARS: usize = 256;
+/// Requests of a ping where the cloud names no number, and how long each may be answered.
+const PING_COUNT: u32 = 4;
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Entry {
@@ -57,6 +63,25 @@ impl Outcome {
     #[must_use]
     pub fn of(state: TaskState, message: impl Into<String>) -> Self {
         Self { state, message: message.into(), addresses_asked: 0, printers_read: 0 }
+    }
+}
+
+/// Pings an address for the cloud, within the fence.
+pub(super) async fn ping_task(asked: &v1::Ping, fence: &Fence) -> Outcome {
+    let Ok(address) = asked.address.parse::<IpAddr>() else {
+        return Outcome::of(TaskState::Refused, "this is not an IP address: nothing was sent");
+    };
+    if !fence.allows(address) {
+        let message = format!("{address} lies outside of the fence of this box: nothing was sent");
+        return Outcome::of(TaskState::Refused, message);
+    }
+    let count = if asked.count == 0 { PING_COUNT } else { asked.count };
+    match ping(address, count, PING_TIMEOUT).await {
+        Ok(report) => {
+            let state = if report.received > 0 { TaskState::Done } else { TaskState::Failed };
+            Outcome { addresses_asked: 1, ..Outcome::of(state, report.to_string()) }
+        }
+        Err(error) => Outcome::of(TaskState::Failed, error.to_string()),
     }
 }
 

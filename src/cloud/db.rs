@@ -191,7 +191,14 @@ impl Database {
         rows.iter()
             .map(|row| {
                 let kind: String = row.try_get("kind")?;
-                let kind = (kind == "scan_now").then_some(v1::task::Kind::ScanNow(v1::ScanNow {}));
+                // A ping's address stands behind the word.
+                let kind = match kind.split_once(' ') {
+                    None if kind == "scan_now" => Some(v1::task::Kind::ScanNow(v1::ScanNow {})),
+                    Some(("ping", address)) => {
+                        Some(v1::task::Kind::Ping(v1::Ping { address: address.to_owned(), count: 0 }))
+                    }
+                    _ => None,
+                };
                 Ok(v1::Task { id: row.try_get("id")?, expires_unix_ms: as_u64(row.try_get("expires_ms")?), kind })
             })
             .collect()

@@ -13,7 +13,7 @@ mod device_port;
 mod portal;
 mod service;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,11 +102,19 @@ struct Shared {
 
 impl Shared {
     /// Makes a task for a box and wakes it. Returns the task's id.
-    async fn scan_now(&self, box_id: &str) -> Result<String, sqlx::Error> {
+    async fn task(&self, box_id: &str, kind: &str) -> Result<String, sqlx::Error> {
         let id = random_hex(16);
-        self.database.add_task(&id, box_id, "scan_now", TASK_LIFE).await?;
+        self.database.add_task(&id, box_id, kind, TASK_LIFE).await?;
         self.broker.wake(box_id);
         Ok(id)
+    }
+
+    async fn scan_now(&self, box_id: &str) -> Result<String, sqlx::Error> {
+        self.task(box_id, "scan_now").await
+    }
+
+    async fn ping_now(&self, box_id: &str, address: IpAddr) -> Result<String, sqlx::Error> {
+        self.task(box_id, &format!("ping {address}")).await
     }
 }
 
@@ -165,6 +173,14 @@ impl RunningCloud {
     /// When the database fails.
     pub async fn scan_now(&self, box_id: &str) -> Result<String, CloudError> {
         Ok(self.shared.scan_now(box_id).await?)
+    }
+
+    /// Asks a box to ping an address; returns the task's id. The box refuses what lies outside of its fence.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ping_now(&self, box_id: &str, address: IpAddr) -> Result<String, CloudError> {
+        Ok(self.shared.ping_now(box_id, address).await?)
     }
 
     /// Takes a box's right to connect away.

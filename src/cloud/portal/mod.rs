@@ -38,6 +38,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: Cancellat
         .route("/printers/{id}", get(printer))
         .route("/printers/{id}/fragment", get(printer_fragment))
         .route("/boxes/{id}/scan", post(scan))
+        .route("/boxes/{id}/ping", post(ping))
         .route("/boxes/{id}/ranges", post(ranges))
         .route("/api/v1/fleet", get(json::fleet))
         .route("/api/v1/printers/{id}", get(json::printer))
@@ -153,6 +154,12 @@ struct ScanForm {
 }
 
 #[derive(Deserialize)]
+struct PingForm {
+    token: String,
+    address: String,
+}
+
+#[derive(Deserialize)]
 struct RangesForm {
     token: String,
     ranges: String,
@@ -187,6 +194,24 @@ async fn scan(
         return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
     }
     portal.shared.scan_now(&id).await?;
+    Ok(Redirect::to("/").into_response())
+}
+
+async fn ping(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<PingForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if !portal.knows(&id).await? {
+        return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
+    }
+    let Ok(address) = form.address.trim().parse() else {
+        return Ok((StatusCode::BAD_REQUEST, "This is not an IP address, as 10.0.0.7 or fd00::7.\n").into_response());
+    };
+    portal.shared.ping_now(&id, address).await?;
     Ok(Redirect::to("/").into_response())
 }
 

@@ -114,6 +114,16 @@ fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, no
                 button type="submit" { "Scan now" }
                 @if let Some(task) = &row.task { span.task { (task_words(task, now_ms)) } }
             }
+            details #{ "ping-" (row.id) } {
+                summary { "Ping an address" }
+                form.ranges method="post" action={ "/boxes/" (row.id) "/ping" } {
+                    input type="hidden" name="token" value=(token);
+                    label { "Whether a device is there at all; within the box's fence only."
+                        input type="text" name="address" required maxlength="45" placeholder="10.0.0.7";
+                    }
+                    button type="submit" { "Ping" }
+                }
+            }
             details #{ "ranges-" (row.id) } {
                 summary { "Set ranges" }
                 form.ranges method="post" action={ "/boxes/" (row.id) "/ranges" } {
@@ -130,7 +140,11 @@ fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, no
 }
 
 fn task_words(task: &TaskRow, now_ms: i64) -> String {
-    let what = if task.kind == "scan_now" { "Scan" } else { task.kind.as_str() };
+    let what = match task.kind.split_once(' ') {
+        None if task.kind == "scan_now" => "Scan".to_owned(),
+        Some(("ping", address)) => format!("Ping of {address}"),
+        _ => task.kind.clone(),
+    };
     let state = v1::TaskState::try_from(i32::try_from(task.state).unwrap_or(0)).unwrap_or_default();
     let message = if task.message.is_empty() { String::new() } else { format!(": {}", task.message) };
     match state {

@@ -6,7 +6,7 @@
   var live = document.getElementById('live');
   var last = null;
   async function renew() {
-    if (document.hidden || view.contains(document.activeElement) && document.activeElement.matches('textarea')) return;
+    if (document.hidden || view.contains(document.activeElement) && document.activeElement.matches('textarea, input[type=text]')) return;
     try {
       var answer = await fetch(view.dataset.fragment, { cache: 'no-store' });
       if (!answer.ok) throw new Error(answer.status);
