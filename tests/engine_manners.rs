@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use platen::agent::{Found, Lockout, SearchOptions, SearchProgress, search};
-use platen::discovery::{DnsResolver, Fence, Ranges};
+use platen::discovery::{DnsResolver, Fence, Paces, Ranges};
 use platen::oid;
 use platen::printer::{ReadOptions, Reading, read};
 use platen::sim::{Fault, RunningSim, SimConfig, demo_fleet, generated_fleet, start};
-use platen::snmp::{Client, ClientConfig, Credentials, Pace, Session, SnmpError, Timing, WalkEnd, WalkLimits};
+use platen::snmp::{Client, ClientConfig, Credentials, Session, SnmpError, Timing, WalkEnd, WalkLimits};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ async fn every_printer_is_asked_one_thing_at_a_time_with_a_pause_and_within_the_
         port: sim.port(),
         credentials: vec![v2c()],
         timing: timing(),
-        pace: Pace::per_second(100),
+        paces: Paces::wanted(Some(100)),
         skip: std::collections::HashSet::new(),
         lockout: std::sync::Arc::<Lockout>::default(),
     };

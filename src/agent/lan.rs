@@ -22,10 +22,10 @@ use super::settings::CloudSettings;
 use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
-use crate::discovery::{AddressSet, DnsResolver, Fence, ProbeError, Ranges};
+use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges};
 use crate::printer::Reading;
 use crate::proto::v1::{self, TaskState};
-use crate::snmp::{Client, Credentials, Pace};
+use crate::snmp::{Client, Credentials};
 use crate::store::{Inventory, KnownPrinter, StoreError};
 use crate::sys::{Clock, SystemFs};
 
@@ -228,8 +228,8 @@ impl<C: Clock + Clone> Lan<C> {
             }
         };
         let printers = self.read_all(true, stop).await?;
-        let pace = self.options.pace;
-        Ok(Some(Search { tasks, printers, began, is_urgent: true, ..self.begin(&addresses, pace, stop) }))
+        let paces = self.options.paces;
+        Ok(Some(Search { tasks, printers, began, is_urgent: true, ..self.begin(&addresses, paces, stop) }))
     }
 
     /// Begins a search that nobody waits for, so slowly that it is noticed by nobody.
@@ -245,8 +245,8 @@ impl<C: Clock + Clone> Lan<C> {
         let Ok(addresses) = self.resolve().await else { return Ok(None) };
         let probes = addresses.len().max(1) * 2 * self.options.credentials.len().max(1) as u64;
         let span = self.scan_interval.mul_f64(SPREAD) / u32::try_from(probes).unwrap_or(u32::MAX);
-        let pace = Pace::one_every(span.max(self.options.pace.interval().unwrap_or_default()));
-        Ok(Some(self.begin(&addresses, pace, stop)))
+        let paces = self.options.paces.no_faster_than_one_every(span);
+        Ok(Some(self.begin(&addresses, paces, stop)))
     }
 
     /// The addresses to search, or what is wrong with them, which is shown too.
@@ -268,13 +268,13 @@ impl<C: Clock + Clone> Lan<C> {
         addresses
     }
 
-    fn begin(&self, addresses: &AddressSet, pace: Pace, stop: &CancellationToken) -> Search {
+    fn begin(&self, addresses: &AddressSet, paces: Paces, stop: &CancellationToken) -> Search {
         let (shown, progress) = watch::channel(SearchProgress::default());
         let (sender, found) = mpsc::channel(ACCEPT_AT_ONCE);
         let stop = stop.child_token();
         let (client, fence, token) = (self.client.clone(), self.fence.clone(), stop.clone());
         let (set, options) =
-            (addresses.clone(), SearchOptions { pace, skip: self.read_already(), ..self.options.clone() });
+            (addresses.clone(), SearchOptions { paces, skip: self.read_already(), ..self.options.clone() });
         let task = tokio::spawn(async move { search(&client, &fence, &set, &options, sender, &shown, &token).await });
         let addresses = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         let search = Search {

@@ -34,9 +34,9 @@ pub use credentials::Lockout;
 pub use search::{Found, SearchOptions, SearchProgress, read_with, search};
 use status::Status;
 
-use crate::discovery::{Fence, RangeError};
+use crate::discovery::{Fence, Paces, RangeError};
 use crate::enroll::{EnrollError, IdentityFolder};
-use crate::snmp::{Client, ClientConfig, Pace};
+use crate::snmp::{Client, ClientConfig};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
 use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
 use crate::uplink::{Dialer, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
@@ -188,7 +188,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
 
-    let packets_per_second = config.snmp.packets_per_second.max(READ_PACKETS_PER_SECOND);
+    let packets_per_second = config.snmp.packets_per_second.unwrap_or_default().max(READ_PACKETS_PER_SECOND);
     let client = Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
         .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
     let engine_file = engines::EngineFile::in_data_dir(&config.data_dir);
@@ -209,7 +209,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
             port: config.snmp.port,
             credentials,
             timing,
-            pace: Pace::per_second(config.snmp.packets_per_second),
+            paces: Paces::wanted(config.snmp.packets_per_second),
             skip: HashSet::new(),
             lockout: Arc::default(),
         },

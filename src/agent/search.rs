@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::Lockout;
-use crate::discovery::{AddressSet, Fence, Neighbours, Part, ProbeError, Responder, SweepOptions, sweep};
+use crate::discovery::{AddressSet, Fence, Neighbours, OnLink, Paces, ProbeError, Responder, SweepOptions, sweep};
 use crate::printer::{self, ReadOptions, Reading};
-use crate::snmp::{Client, Credentials, Pace, SnmpError, Timing};
+use crate::snmp::{Client, Credentials, SnmpError, Timing};
 
 /// Devices that are read at once. The engine's window bounds the packets; this bounds the memory.
 const READ_AT_ONCE: usize = 64;
@@ -32,7 +32,7 @@ pub struct SearchOptions {
     /// Patience with a device that has answered.
     pub timing: Timing,
     /// How fast addresses are asked.
-    pub pace: Pace,
+    pub paces: Paces,
     /// Addresses that need not be asked.
     pub skip: HashSet<IpAddr>,
     /// Who has refused our users of SNMPv3.
@@ -81,9 +81,12 @@ pub async fn search(
     progress: &watch::Sender<SearchProgress>,
     stop: &CancellationToken,
 ) -> Result<(), ProbeError> {
-    progress.send_replace(SearchProgress { addresses: addresses.len(), ..SearchProgress::default() });
+    // Looked at anew for each search: the box may have been carried to another network.
+    let parts = OnLink::read().parts(addresses, options.paces);
+    let addresses = parts.iter().map(|part| part.addresses.len()).sum();
+    progress.send_replace(SearchProgress { addresses, ..SearchProgress::default() });
     let sweep_options = SweepOptions {
-        parts: vec![Part { addresses: addresses.clone(), pace: options.pace }],
+        parts,
         port: options.port,
         credentials: options.credentials.clone(),
         listen: LISTEN,

@@ -72,9 +72,10 @@ enum Command {
         /// UDP port of the agents.
         #[arg(long, default_value_t = 161)]
         port: u16,
-        /// Probes per second.
-        #[arg(long, value_name = "PPS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        rate: u32,
+        /// Probes per second. Left out: 64 in attached networks and 200 behind routers. Attached networks are never asked
+        /// faster than the kernel bears (a quarter of gc_thresh3, so usually 256).
+        #[arg(long, value_name = "PPS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rate: Option<u32>,
         #[command(flatten)]
         snmp: SnmpArgs,
         #[command(flatten)]

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
 use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
-use crate::discovery::{DnsResolver, Fence, Ranges};
+use crate::discovery::{DnsResolver, Fence, Paces, Ranges};
 use crate::printer::{self, ReadOptions, Reading};
-use crate::snmp::{Client, ClientConfig, Credentials, Pace, Recording, Timing, UsmUser};
+use crate::snmp::{Client, ClientConfig, Credentials, Recording, Timing, UsmUser};
 
 /// Largest recording that is read, in bytes.
 const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -90,18 +90,18 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -
         check_fence(&fence, target.ip())?;
         let client = open_client(READ_PACKETS_PER_SECOND)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
-        let options = search_options(target.port(), credentials, snmp, READ_PACKETS_PER_SECOND);
+        let options = search_options(target.port(), credentials, snmp, None);
         read_with(&client, target, &candidates, &options).await.reading.map_err(Failure::failed)
     })?;
     show_reading(&reading, json)
 }
 
-fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rate: u32) -> SearchOptions {
+fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rate: Option<u32>) -> SearchOptions {
     SearchOptions {
         port,
         credentials,
         timing: snmp.timing(),
-        pace: Pace::per_second(rate),
+        paces: Paces::wanted(rate),
         skip: HashSet::new(),
         lockout: Arc::<Lockout>::default(),
     }
@@ -114,7 +114,7 @@ fn show_reading(reading: &Reading, json: bool) -> Result<(), Failure> {
 pub(super) fn scan(
     ranges: &[String],
     port: u16,
-    rate: u32,
+    rate: Option<u32>,
     snmp: &SnmpArgs,
     fence: &FenceArgs,
     json: bool,
@@ -130,7 +130,7 @@ pub(super) fn scan(
             )));
         }
         let options = search_options(port, credentials, snmp, rate);
-        let client = open_client(rate.max(READ_PACKETS_PER_SECOND))?;
+        let client = open_client(rate.unwrap_or_default().max(READ_PACKETS_PER_SECOND))?;
         let (progress, shown) = watch::channel(SearchProgress::default());
         let showing = tokio::spawn(show::progress(shown));
         let stop = CancellationToken::new();

@@ -17,6 +17,15 @@ pub(super) fn address_of(number: u128) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from_bits(number)).to_canonical()
 }
 
+/// The network of this address, host bits or not, with this many bits of the address's own family.
+pub(super) fn network_of(ip: IpAddr, bits: u8) -> Interval {
+    let most: u8 = if ip.is_ipv4() { 32 } else { 128 };
+    let host_bits = u32::from(most.saturating_sub(bits));
+    let mask = 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1);
+    let first = number_of(ip) & !mask;
+    (first, first | mask)
+}
+
 /// Intervals in order, none touching another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Intervals(Vec<Interval>);
@@ -41,6 +50,10 @@ impl Intervals {
 
     pub(super) fn contains(&self, number: u128) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&number))
+    }
+
+    pub(super) fn union(&self, other: &Self) -> Self {
+        Self::of([self.0.as_slice(), other.0.as_slice()].concat())
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
@@ -88,10 +101,11 @@ mod tests {
         #[test]
         fn sets_do_what_sets_do(a in small(), b in small()) {
             let (a, b) = (Intervals::of(a), Intervals::of(b));
-            let (both, rest) = (a.intersection(&b), a.without(&b));
+            let (both, rest, all) = (a.intersection(&b), a.without(&b), a.union(&b));
             let mut count = 0;
             for n in 0..61 {
                 prop_assert_eq!(both.contains(n), a.contains(n) && b.contains(n));
+                prop_assert_eq!(all.contains(n), a.contains(n) || b.contains(n));
                 prop_assert_eq!(rest.contains(n), a.contains(n) && !b.contains(n));
                 count += u128::from(a.contains(n));
             }

@@ -8,12 +8,14 @@
 mod fence;
 mod intervals;
 mod neighbours;
+mod on_link;
 mod ping;
 mod ranges;
 mod sweep;
 
 pub use fence::Fence;
 pub use neighbours::Neighbours;
+pub use on_link::{ON_LINK_PER_SECOND, OnLink, Paces, ROUTED_PER_SECOND};
 pub use ping::{PING_COUNT_MAX, PingError, PingReport, RoundTrips, ping};
 pub use ranges::{ADDRESSES_MAX, AddressSet, DnsResolver, RangeError, Ranges, Resolver};
 pub use sweep::{Answers, Part, ProbeError, Prober, Responder, Sweep, SweepOptions, SweepProgress, sweep};

@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 
 use super::fence::Fence;
-use super::intervals::{Interval, Intervals, address_of, number_of};
+use super::intervals::{Interval, Intervals, address_of, network_of, number_of};
 
 /// Most addresses in one set: a /16.
 pub const ADDRESSES_MAX: u64 = 65_536;
@@ -150,7 +150,7 @@ pub(super) fn parse_interval(item: &str) -> Result<Option<Interval>, RangeError>
         let most: u8 = if address.is_ipv4() { 32 } else { 128 };
         let prefix = || RangeError::Prefix { item: item.to_owned(), most };
         let bits: u8 = bits.parse().ok().filter(|&bits| bits <= most).ok_or_else(prefix)?;
-        return Ok(Some(network(address, bits, most)));
+        return Ok(Some(network(address, bits)));
     }
     if let Ok(address) = item.parse::<IpAddr>() {
         return Ok(Some((number_of(address), number_of(address))));
@@ -170,12 +170,9 @@ pub(super) fn parse_interval(item: &str) -> Result<Option<Interval>, RangeError>
 
 /// A network, whatever host bits were written; of IPv4 networks of more than two addresses without the first and the last,
 /// which name the network and everybody in it (RFC 1122 §3.2.1.3).
-fn network(address: IpAddr, bits: u8, most: u8) -> Interval {
-    let host_bits = u32::from(most - bits);
-    let mask = 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1);
-    let first = number_of(address) & !mask;
-    let last = first | mask;
-    if most == 32 && host_bits > 1 { (first + 1, last - 1) } else { (first, last) }
+fn network(address: IpAddr, bits: u8) -> Interval {
+    let (first, last) = network_of(address, bits);
+    if address.is_ipv4() && bits < 31 { (first + 1, last - 1) } else { (first, last) }
 }
 
 /// `10.0.0.1-10.0.0.99` or `10.0.0.1-99`.
@@ -208,6 +205,14 @@ pub struct AddressSet {
 }
 
 impl AddressSet {
+    pub(super) fn of(intervals: Intervals) -> Self {
+        Self { intervals }
+    }
+
+    pub(super) fn intervals(&self) -> &Intervals {
+        &self.intervals
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> u64 {
