@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use common::{command, have, text};
 use platen::printer::{ReadOptions, read};
-use platen::sim::{Fault, RunningSim, SimConfig, Simulated, demo_fleet, recordings_in, start, usual_users};
-use platen::snmp::{Client, ClientConfig, Credentials, Recording, SnmpError, Timing, WalkEnd, WalkLimits};
+use platen::sim::{Fault, RunningSim, SimConfig, SimUser, Simulated, demo_fleet, recordings_in, start, usual_users};
+use platen::snmp::{
+    AuthAlgorithm, Client, ClientConfig, Credentials, PrivacyAlgorithm, Recording, SnmpError, Timing, UsmUser, WalkEnd,
+    WalkLimits,
+};
 
 const OBJECTS: &[u8] = b"1.3.6.1.2.1.1.1.0|4|Test Printer 9\n1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.367.1.1\n\
 1.3.6.1.2.1.1.3.0|67|4242\n1.3.6.1.2.1.43.10.2.1.4.1.1|65|3000000000\n1.3.6.1.2.1.43.11.1.1.9.1.1|2|-3\n\
@@ -110,6 +113,90 @@ async fn net_snmp_reads_every_object_over_every_version() {
         }
     })
     .await;
+}
+
+const AUTHS: [AuthAlgorithm; 6] = [
+    AuthAlgorithm::Md5,
+    AuthAlgorithm::Sha1,
+    AuthAlgorithm::Sha224,
+    AuthAlgorithm::Sha256,
+    AuthAlgorithm::Sha384,
+    AuthAlgorithm::Sha512,
+];
+
+/// A printer with a user for each pair of algorithms, named after it, who sees the context of its name only.
+fn with_all_users(base: Ipv4Addr, ciphers: &[PrivacyAlgorithm]) -> RunningSim {
+    let users = AUTHS.iter().flat_map(|auth| {
+        ciphers.iter().map(move |cipher| SimUser {
+            name: format!("{auth}.{cipher}"),
+            auth: Some((*auth, "maplesyrup".to_owned())),
+            privacy: Some((*cipher, "another secret".to_owned())),
+            context_name: format!("of {cipher}"),
+        })
+    });
+    let printers = vec![test_printer()];
+    start(SimConfig { first_address: base, users: users.collect(), printers, speed: 0.0, ..SimConfig::default() })
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn net_snmp_reads_by_every_pair_of_algorithms_it_knows_in_a_context() {
+    if !have("snmpbulkwalk") {
+        return;
+    }
+    // What net-snmp calls each; of the longer keys it knows Blumenthal's only.
+    let ciphers = [
+        (PrivacyAlgorithm::Des, "DES"),
+        (PrivacyAlgorithm::Aes128, "AES"),
+        (PrivacyAlgorithm::Aes192, "AES-192"),
+        (PrivacyAlgorithm::Aes256, "AES-256"),
+    ];
+    let sim = with_all_users(Ipv4Addr::new(127, 92, 0, 1), &ciphers.map(|(cipher, _)| cipher));
+    let target = format!("127.92.0.1:{}", sim.port());
+    blocking(move || {
+        for auth in AUTHS {
+            for (cipher, name) in ciphers {
+                let hash = if auth == AuthAlgorithm::Sha1 { "SHA".to_owned() } else { auth.to_string() };
+                let (user, context) = (format!("{auth}.{cipher}"), format!("of {cipher}"));
+                let walk = |context: &str, privacy_password: &str| {
+                    let user = ["-v3", "-l", "authPriv", "-u", &user, "-n", context, "-a", &hash, "-A", "maplesyrup"];
+                    let rest = ["-x", name, "-X", privacy_password, &target, "1.3.6.1.2.1"];
+                    net_snmp("snmpbulkwalk", &[&user[..], &rest].concat())
+                };
+                let (ok, out) = walk(&context, "another secret");
+                assert!(ok && out.contains("Counter64: 18446744073709551615"), "{user}: {out}");
+                assert!(out.contains(".1.3.6.1.2.1.99.2 = IpAddress: 10.1.2.3"), "{user}: {out}");
+            }
+        }
+        let (user, target) = ("SHA-1.AES-128", target.as_str());
+        let keys = ["-v3", "-l", "authPriv", "-u", user, "-a", "SHA", "-A", "maplesyrup", "-x", "AES"];
+        let object = "1.3.6.1.2.1.1.1.0";
+        for (rest, word) in [
+            (["-X", "another secret", "-n", "elsewhere", target, object], "Bad context"),
+            (["-X", "maplesyrup", "-n", "of AES-128", target, object], "Decryption error"),
+        ] {
+            let (ok, out) = net_snmp("snmpget", &[&keys[..], &rest].concat());
+            assert!(!ok && out.to_lowercase().contains(&word.to_lowercase()), "{rest:?}: {out}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_engine_reads_by_keys_made_as_reeder_wrote() {
+    let ciphers = [PrivacyAlgorithm::Aes192Reeder, PrivacyAlgorithm::Aes256Reeder];
+    let sim = with_all_users(Ipv4Addr::new(127, 93, 0, 1), &ciphers);
+    let client = client();
+    for auth in AUTHS {
+        for cipher in ciphers {
+            let (hash, privacy) = (Some((auth, "maplesyrup".into())), Some((cipher, "another secret".into())));
+            let user = UsmUser::new(format!("{auth}.{cipher}"), hash, privacy, format!("of {cipher}")).unwrap();
+            let target = (Ipv4Addr::new(127, 93, 0, 1), sim.port()).into();
+            let session = client.session(target, Credentials::V3(user), timing());
+            let walk = session.walk(&"1.3.6.1.2.1".parse().unwrap(), WalkLimits::default()).await.unwrap();
+            assert_eq!(walk.varbinds.len(), 10, "{auth} {cipher}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

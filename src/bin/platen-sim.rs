@@ -62,7 +62,8 @@ struct Cli {
     /// Read community.
     #[arg(long, default_value = "public")]
     community: String,
-    /// An SNMPv3 user: NAME, NAME,AUTH,PASSWORD or NAME,AUTH,PASSWORD,AES-128,PASSWORD. May be repeated.
+    /// An SNMPv3 user: NAME, NAME,AUTH,PASSWORD or NAME,AUTH,PASSWORD,PRIVACY,PASSWORD; NAME@CONTEXT when it sees only
+    /// one context. May be repeated.
     #[arg(long, value_name = "USER")]
     user: Vec<String>,
     /// ADDRESS=silent|slow:MS|lossy:PERMILLE|garbage|looping|endless. May be repeated.
@@ -157,7 +158,7 @@ fn config_of(cli: Cli) -> Result<SimConfig, Failure> {
 }
 
 fn parse_user(text: &str) -> Result<SimUser, String> {
-    let malformed = || format!("\"{text}\" is not NAME[,AUTH,PASSWORD[,AES-128,PASSWORD]]");
+    let malformed = || format!("\"{text}\" is not NAME[@CONTEXT][,AUTH,PASSWORD[,PRIVACY,PASSWORD]]");
     let parts: Vec<&str> = text.split(',').collect();
     let (name, auth, privacy) = match parts.as_slice() {
         [name] => (name, None, None),
@@ -169,10 +170,12 @@ fn parse_user(text: &str) -> Result<SimUser, String> {
     };
     let auth = auth.map(|(a, p)| a.parse().map(|a| (a, p.to_owned()))).transpose();
     let privacy = privacy.map(|(a, p)| a.parse().map(|a| (a, p.to_owned()))).transpose();
+    let (name, context_name) = name.split_once('@').unwrap_or((name, ""));
     Ok(SimUser {
-        name: (*name).to_owned(),
+        name: name.to_owned(),
         auth: auth.map_err(|e: platen::snmp::CredentialsError| e.to_string())?,
         privacy: privacy.map_err(|e: platen::snmp::CredentialsError| e.to_string())?,
+        context_name: context_name.to_owned(),
     })
 }
 
@@ -200,4 +203,19 @@ fn run(config: SimConfig) -> Result<(), Failure> {
         sim.shutdown().await;
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+    use super::*;
+
+    #[test]
+    fn a_user_is_a_name_perhaps_with_a_context_and_passwords() {
+        let user = parse_user("reader@floor 2,SHA-256,maplesyrup,AES-256-C,maplesyrup").unwrap();
+        assert_eq!((user.name.as_str(), user.context_name.as_str()), ("reader", "floor 2"));
+        assert_eq!(user.privacy.unwrap().0, platen::snmp::PrivacyAlgorithm::Aes256Reeder);
+        assert_eq!(parse_user("open").unwrap().auth, None);
+        assert!(parse_user("reader,SHA").unwrap_err().contains("NAME"));
+    }
 }

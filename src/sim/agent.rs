@@ -3,7 +3,7 @@
 
 use super::ber::{self, INTEGER, OCTETS, Reader, SEQUENCE, element, integer, sequence};
 use super::device::{Device, Fault};
-use super::usm::{aes128, digest, digest_bytes};
+use super::usm::{decrypt, digest, digest_bytes, encrypt};
 use crate::snmp::{Oid, Value, VarBind};
 
 /// Largest answer, in bytes: what passes an Ethernet unbroken.
@@ -182,79 +182,117 @@ fn bulk(device: &Device, pdu: &Pdu, room: usize) -> Vec<VarBind> {
     varbinds
 }
 
-/// A v3 message's security parameters.
-struct Usm<'a> {
+/// The head and the security parameters of a v3 message, and what follows them.
+struct V3<'a> {
+    msg_id: i64,
+    flags: u8,
     engine_id: &'a [u8],
     boots: i64,
     time_s: i64,
     user: &'a [u8],
     digest: &'a [u8],
     salt: &'a [u8],
+    rest: &'a [u8],
 }
 
-fn v3_answer(device: &mut Device, mut message: Reader<'_>, datagram: &[u8]) -> Option<Vec<u8>> {
-    let mut global = Reader(message.expect(SEQUENCE)?);
-    let msg_id = global.integer()?;
-    global.integer()?;
-    let flags = *global.expect(OCTETS)?.first()?;
-    if global.integer()? != 3 {
-        return None;
-    }
-    let parameters = message.expect(OCTETS)?;
-    let mut usm = Reader(Reader(parameters).expect(SEQUENCE)?);
-    let usm = Usm {
-        engine_id: usm.expect(OCTETS)?,
-        boots: usm.integer()?,
-        time_s: usm.integer()?,
-        user: usm.expect(OCTETS)?,
-        digest: usm.expect(OCTETS)?,
-        salt: usm.expect(OCTETS)?,
-    };
-    let rest = message.0;
-    let report = |device: &Device, stat: u32, request_id: i64, level: u8| {
-        if flags & FLAG_REPORTABLE == 0 {
+impl<'a> V3<'a> {
+    /// Of what follows the version.
+    fn read(mut message: Reader<'a>) -> Option<Self> {
+        let mut global = Reader(message.expect(SEQUENCE)?);
+        let msg_id = global.integer()?;
+        global.integer()?;
+        let flags = *global.expect(OCTETS)?.first()?;
+        if global.integer()? != 3 {
             return None;
         }
-        let counter = VarBind { oid: crate::oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, stat, 0), value: Value::Counter32(1) };
-        let parts = [integer(request_id), integer(0), integer(0), sequence(&[ber::varbind(&counter)])];
-        secure(device, msg_id, usm.user, level, &element(REPORT, &parts.concat()))
+        let mut usm = Reader(Reader(message.expect(OCTETS)?).expect(SEQUENCE)?);
+        Some(Self {
+            msg_id,
+            flags,
+            engine_id: usm.expect(OCTETS)?,
+            boots: usm.integer()?,
+            time_s: usm.integer()?,
+            user: usm.expect(OCTETS)?,
+            digest: usm.expect(OCTETS)?,
+            salt: usm.expect(OCTETS)?,
+            rest: message.0,
+        })
+    }
+}
+
+/// What a v3 message to be written says of itself.
+struct Head<'a> {
+    msg_id: i64,
+    user: &'a [u8],
+    level: u8,
+    context_name: &'a [u8],
+    clock: (u32, u32),
+}
+
+fn v3_answer(device: &mut Device, message: Reader<'_>, datagram: &[u8]) -> Option<Vec<u8>> {
+    let asked = V3::read(message)?;
+    let report = |device: &Device, counter: Oid, request_id: i64, level: u8| {
+        if asked.flags & FLAG_REPORTABLE == 0 {
+            return None;
+        }
+        let clock = device.clock();
+        let head = Head { msg_id: asked.msg_id, user: asked.user, level, context_name: &[], clock };
+        secure(device, &head, &report_pdu(counter, request_id))
     };
-    if usm.engine_id != device.engine_id() {
-        return report(device, 4, plain_request_id(rest).unwrap_or(0), 0);
+    if asked.engine_id != device.engine_id() {
+        return report(device, usm_stats(4), plain_request_id(asked.rest).unwrap_or(0), 0);
     }
-    let Some(keys) = device.keys_of(usm.user) else { return report(device, 3, 0, 0) };
+    let Some(keys) = device.keys_of(asked.user) else { return report(device, usm_stats(3), 0, 0) };
     let level = keys.auth.as_ref().map_or(0, |_| FLAG_AUTH) | keys.privacy.as_ref().map_or(0, |_| FLAG_PRIVACY);
-    let wanted = flags & (FLAG_AUTH | FLAG_PRIVACY);
+    let wanted = asked.flags & (FLAG_AUTH | FLAG_PRIVACY);
     if wanted & !level != 0 || wanted == FLAG_PRIVACY {
-        return report(device, 1, 0, 0);
+        return report(device, usm_stats(1), 0, 0);
     }
-    if let (true, Some((algorithm, key))) = (flags & FLAG_AUTH != 0, &keys.auth) {
-        if !digest_is_right(*algorithm, key, datagram, usm.digest) {
-            return report(device, 5, 0, 0);
+    if let (true, Some((algorithm, key))) = (asked.flags & FLAG_AUTH != 0, &keys.auth) {
+        if !digest_is_right(*algorithm, key, datagram, asked.digest) {
+            return report(device, usm_stats(5), 0, 0);
         }
         let (boots, time_s) = device.clock();
-        if usm.boots != i64::from(boots) || (usm.time_s - i64::from(time_s)).abs() > 150 {
-            return report(device, 2, 0, FLAG_AUTH);
+        if asked.boots != i64::from(boots) || (asked.time_s - i64::from(time_s)).abs() > 150 {
+            return report(device, usm_stats(2), 0, FLAG_AUTH);
         }
     }
-    let scoped = if let (true, Some(key)) = (flags & FLAG_PRIVACY != 0, &keys.privacy) {
-        let mut data = Reader(rest).expect(OCTETS)?.to_vec();
-        let (boots, time_s) = (u32::try_from(usm.boots).ok()?, u32::try_from(usm.time_s).ok()?);
-        let is_decrypted = aes128(key, boots, time_s, usm.salt, &mut data, false);
-        if !is_decrypted || data.first() != Some(&SEQUENCE) {
-            return report(device, 6, 0, FLAG_AUTH);
+    let scoped = if let (true, Some(key)) = (asked.flags & FLAG_PRIVACY != 0, &keys.privacy) {
+        let data = Reader(asked.rest).expect(OCTETS)?;
+        let (boots, time_s) = (u32::try_from(asked.boots).ok()?, u32::try_from(asked.time_s).ok()?);
+        match decrypt(key, boots, time_s, asked.salt, data).filter(|plain| plain.first() == Some(&SEQUENCE)) {
+            Some(plain) => plain,
+            None => return report(device, usm_stats(6), 0, FLAG_AUTH),
         }
-        data
     } else {
-        rest.to_vec()
+        asked.rest.to_vec()
     };
     let mut scoped = Reader(Reader(&scoped).expect(SEQUENCE)?);
     scoped.expect(OCTETS)?;
-    scoped.expect(OCTETS)?;
+    let context_name = scoped.expect(OCTETS)?;
     let (tag, contents) = scoped.element()?;
     let pdu = parse_pdu(tag, contents)?;
+    if context_name != keys.context_name {
+        return report(device, unknown_contexts(), pdu.request_id, wanted);
+    }
     let answer = act(device, &pdu, Version::V2, ANSWER_MAX_BYTES)?;
-    secure(device, msg_id, usm.user, wanted, &response(&pdu, &answer))
+    let head = Head { msg_id: asked.msg_id, user: asked.user, level: wanted, context_name, clock: device.clock() };
+    secure(device, &head, &response(&pdu, &answer))
+}
+
+/// A counter of usmStats (RFC 3414 §5).
+fn usm_stats(counter: u32) -> Oid {
+    crate::oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, counter, 0)
+}
+
+/// snmpUnknownContexts (RFC 3413 §3.2).
+fn unknown_contexts() -> Oid {
+    crate::oid!(1, 3, 6, 1, 6, 3, 12, 1, 5, 0)
+}
+
+fn report_pdu(counter: Oid, request_id: i64) -> Vec<u8> {
+    let counter = VarBind { oid: counter, value: Value::Counter32(1) };
+    element(REPORT, &[integer(request_id), integer(0), integer(0), sequence(&[ber::varbind(&counter)])].concat())
 }
 
 /// The request id of a plain scoped PDU, so that a report can repeat it.
@@ -280,32 +318,31 @@ fn digest_is_right(algorithm: crate::snmp::AuthAlgorithm, key: &[u8], datagram: 
 }
 
 /// Wraps a PDU in a v3 message of a security level.
-fn secure(device: &Device, msg_id: i64, user: &[u8], level: u8, pdu: &[u8]) -> Option<Vec<u8>> {
-    let (boots, time_s) = device.clock();
+fn secure(device: &Device, head: &Head<'_>, pdu: &[u8]) -> Option<Vec<u8>> {
+    let (boots, time_s) = head.clock;
     let engine_id = device.engine_id();
-    let keys = device.known_keys(user);
-    let scoped = sequence(&[element(OCTETS, engine_id), element(OCTETS, &[]), pdu.to_vec()]);
-    let (scoped, salt) = match keys.and_then(|keys| keys.privacy.as_ref()).filter(|_| level & FLAG_PRIVACY != 0) {
+    let keys = device.known_keys(head.user);
+    let scoped = sequence(&[element(OCTETS, engine_id), element(OCTETS, head.context_name), pdu.to_vec()]);
+    let (scoped, salt) = match keys.and_then(|keys| keys.privacy.as_ref()).filter(|_| head.level & FLAG_PRIVACY != 0) {
         Some(key) => {
-            let salt = fastrand::u64(..).to_be_bytes();
-            let mut data = scoped;
-            aes128(key, boots, time_s, &salt, &mut data, true).then_some(())?;
+            let (data, salt) = encrypt(key, boots, time_s, scoped)?;
             (element(OCTETS, &data), salt.to_vec())
         }
         None => (scoped, Vec::new()),
     };
-    let auth = keys.and_then(|keys| keys.auth.as_ref()).filter(|_| level & FLAG_AUTH != 0);
+    let auth = keys.and_then(|keys| keys.auth.as_ref()).filter(|_| head.level & FLAG_AUTH != 0);
     let digest_room = vec![0; auth.map_or(0, |(algorithm, _)| digest_bytes(*algorithm))];
     let build = |digest: &[u8]| {
         let usm = sequence(&[
             element(OCTETS, engine_id),
             integer(i64::from(boots)),
             integer(i64::from(time_s)),
-            element(OCTETS, user),
+            element(OCTETS, head.user),
             element(OCTETS, digest),
             element(OCTETS, &salt),
         ]);
-        let global = sequence(&[integer(msg_id), integer(65_507), element(OCTETS, &[level]), integer(3)]);
+        let size = integer(device.message_max_bytes());
+        let global = sequence(&[integer(head.msg_id), size, element(OCTETS, &[head.level]), integer(3)]);
         sequence(&[element(INTEGER, &[3]), global, element(OCTETS, &usm), scoped.clone()])
     };
     let zeroed = build(&digest_room);

@@ -123,6 +123,11 @@ impl Device {
         &self.engine_id
     }
 
+    /// The msgMaxSize that it announces.
+    pub(super) fn message_max_bytes(&self) -> i64 {
+        65_507
+    }
+
     /// Boots and seconds since the last of them.
     pub(super) fn clock(&self) -> (u32, u32) {
         (1, u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX))

@@ -269,12 +269,19 @@ pub fn recordings_in(folder: &Path) -> Result<Vec<Simulated>, SimError> {
 /// The users that the demo's and the tests' printers know: every security level.
 #[must_use]
 pub fn usual_users() -> Vec<SimUser> {
-    let auth = |algorithm| Some((algorithm, "maplesyrup".to_owned()));
-    let privacy = Some((PrivacyAlgorithm::Aes128, "maplesyrup".to_owned()));
+    let password = || "maplesyrup".to_owned();
+    let user = |name: &str, auth: Option<AuthAlgorithm>, privacy: Option<PrivacyAlgorithm>| SimUser {
+        name: name.to_owned(),
+        auth: auth.map(|algorithm| (algorithm, password())),
+        privacy: privacy.map(|algorithm| (algorithm, password())),
+        context_name: String::new(),
+    };
     vec![
-        SimUser { name: "open".to_owned(), auth: None, privacy: None },
-        SimUser { name: "sha1".to_owned(), auth: auth(AuthAlgorithm::Sha1), privacy: None },
-        SimUser { name: "sha1aes".to_owned(), auth: auth(AuthAlgorithm::Sha1), privacy: privacy.clone() },
-        SimUser { name: "sha256aes".to_owned(), auth: auth(AuthAlgorithm::Sha256), privacy },
+        user("open", None, None),
+        user("sha1", Some(AuthAlgorithm::Sha1), None),
+        user("md5des", Some(AuthAlgorithm::Md5), Some(PrivacyAlgorithm::Des)),
+        user("sha1aes", Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128)),
+        user("sha256aes", Some(AuthAlgorithm::Sha256), Some(PrivacyAlgorithm::Aes128)),
+        user("sha512aes256", Some(AuthAlgorithm::Sha512), Some(PrivacyAlgorithm::Aes256)),
     ]
 }

@@ -1,6 +1,8 @@
-//! The authoritative side of the user-based security model (RFC 3414, RFC 7860, RFC 3826): keys, digests, encryption.
+//! The authoritative side of the user-based security model (RFC 3414, RFC 7860, RFC 3826 and the two drafts for longer AES
+//! keys): keys, digests, encryption.
 
-use aes::cipher::{AsyncStreamCipher, KeyIvInit};
+use aes::cipher::block_padding::NoPadding;
+use aes::cipher::{AsyncStreamCipher, BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use hmac::{Hmac, Mac};
 use md5::Md5;
 use sha1::Sha1;
@@ -15,25 +17,26 @@ pub struct SimUser {
     pub name: String,
     /// Algorithm and password; without it noAuthNoPriv.
     pub auth: Option<(AuthAlgorithm, String)>,
-    /// Algorithm and password; AES-128 is what the simulation knows.
+    /// Algorithm and password.
     pub privacy: Option<(PrivacyAlgorithm, String)>,
+    /// The only context in which this user sees anything; empty as in nearly every printer.
+    pub context_name: String,
 }
 
 impl SimUser {
     pub(super) fn is_usable(&self) -> bool {
         let is_long = |password: &String| password.len() >= 8;
         self.auth.as_ref().is_none_or(|(_, password)| is_long(password))
-            && self.privacy.as_ref().is_none_or(|(algorithm, password)| {
-                is_long(password) && self.auth.is_some() && *algorithm == PrivacyAlgorithm::Aes128
-            })
+            && self.privacy.as_ref().is_none_or(|(_, password)| is_long(password) && self.auth.is_some())
     }
 }
 
-/// The keys of a user at one engine.
+/// The keys of a user at one engine, and the context that it may see.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     pub auth: Option<(AuthAlgorithm, Vec<u8>)>,
-    pub privacy: Option<Vec<u8>>,
+    pub privacy: Option<(PrivacyAlgorithm, Vec<u8>)>,
+    pub context_name: Vec<u8>,
 }
 
 impl Keys {
@@ -41,12 +44,47 @@ impl Keys {
     pub(super) fn of(user: &SimUser, engine_id: &[u8]) -> Self {
         let localise = |algorithm, password: &str| localised_key(algorithm, password.as_bytes(), engine_id);
         let auth = user.auth.as_ref().map(|(algorithm, password)| (*algorithm, localise(*algorithm, password)));
-        let privacy = user.auth.as_ref().zip(user.privacy.as_ref()).map(|((algorithm, _), (_, password))| {
-            let mut key = localise(*algorithm, password);
-            key.truncate(16);
-            key
+        let privacy = user.privacy.as_ref().zip(auth.as_ref()).map(|((algorithm, password), (hash, auth_key))| {
+            // The same password makes the same key, which need not be made twice: it is a megabyte of digest.
+            let is_same = user.auth.as_ref().is_some_and(|(_, other)| other == password);
+            let key = if is_same { auth_key.clone() } else { localise(*hash, password) };
+            (*algorithm, extended_key(*hash, *algorithm, key, engine_id))
         });
-        Self { auth, privacy }
+        Self { auth, privacy, context_name: user.context_name.clone().into_bytes() }
+    }
+}
+
+/// A localised key of the length that the cipher wants.
+fn extended_key(hash: AuthAlgorithm, cipher: PrivacyAlgorithm, mut key: Vec<u8>, engine_id: &[u8]) -> Vec<u8> {
+    let (wanted, is_reeder) = match cipher {
+        PrivacyAlgorithm::Des | PrivacyAlgorithm::Aes128 => (16, false),
+        PrivacyAlgorithm::Aes192 => (24, false),
+        PrivacyAlgorithm::Aes256 => (32, false),
+        PrivacyAlgorithm::Aes192Reeder => (24, true),
+        PrivacyAlgorithm::Aes256Reeder => (32, true),
+    };
+    while key.len() < wanted {
+        let more = if is_reeder {
+            // The key as if it were a password (draft-reeder-snmpv3-usm-3desede-00 §2.1).
+            localised_key(hash, &key, engine_id)
+        } else {
+            // The digest of the key until now (draft-blumenthal-aes-usm-04 §3.1.2.1).
+            plain_digest(hash, &key)
+        };
+        key.extend(more);
+    }
+    key.truncate(wanted);
+    key
+}
+
+fn plain_digest(algorithm: AuthAlgorithm, data: &[u8]) -> Vec<u8> {
+    match algorithm {
+        AuthAlgorithm::Md5 => Md5::digest(data).to_vec(),
+        AuthAlgorithm::Sha1 => Sha1::digest(data).to_vec(),
+        AuthAlgorithm::Sha224 => Sha224::digest(data).to_vec(),
+        AuthAlgorithm::Sha256 => Sha256::digest(data).to_vec(),
+        AuthAlgorithm::Sha384 => Sha384::digest(data).to_vec(),
+        AuthAlgorithm::Sha512 => Sha512::digest(data).to_vec(),
     }
 }
 
@@ -106,14 +144,78 @@ pub(super) fn digest(algorithm: AuthAlgorithm, key: &[u8], message: &[u8]) -> Ve
     full
 }
 
-/// Encrypts or decrypts in place (AES-128 in CFB mode, RFC 3826 §3.1). `false` when key or salt have no right length.
-pub(super) fn aes128(key: &[u8], boots: u32, time_s: u32, salt: &[u8], data: &mut [u8], encrypt: bool) -> bool {
-    let iv = [&boots.to_be_bytes(), &time_s.to_be_bytes(), salt].concat();
-    if encrypt {
-        cfb_mode::Encryptor::<aes::Aes128>::new_from_slices(key, &iv).map(|cipher| cipher.encrypt(data)).is_ok()
-    } else {
-        cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(key, &iv).map(|cipher| cipher.decrypt(data)).is_ok()
+/// Encrypts, and returns what the receiver needs beside the key. `None` when the key does not fit the cipher.
+pub(super) fn encrypt(
+    (cipher, key): &(PrivacyAlgorithm, Vec<u8>),
+    boots: u32,
+    time_s: u32,
+    mut data: Vec<u8>,
+) -> Option<(Vec<u8>, [u8; 8])> {
+    if *cipher == PrivacyAlgorithm::Des {
+        // Boots and a number that is not repeated (RFC 3414 §8.1.1.1); whole blocks of eight (§8.1.1.2).
+        let salt: [u8; 8] = [boots.to_be_bytes(), fastrand::u32(..).to_be_bytes()].concat().first_chunk().copied()?;
+        data.resize(data.len().next_multiple_of(8), 0);
+        let length = data.len();
+        let (key, iv) = des_key(key, &salt)?;
+        let cipher = cbc::Encryptor::<des::Des>::new_from_slices(key, &iv).ok()?;
+        cipher.encrypt_padded_mut::<NoPadding>(&mut data, length).ok()?;
+        return Some((data, salt));
     }
+    let salt = fastrand::u64(..).to_be_bytes();
+    let iv = aes_iv(boots, time_s, &salt);
+    macro_rules! encrypt {
+        ($cipher:ty) => {
+            cfb_mode::Encryptor::<$cipher>::new_from_slices(key, &iv).ok()?.encrypt(&mut data)
+        };
+    }
+    match key.len() {
+        16 => encrypt!(aes::Aes128),
+        24 => encrypt!(aes::Aes192),
+        _ => encrypt!(aes::Aes256),
+    }
+    Some((data, salt))
+}
+
+/// The plain text; noise when the key is a wrong one. `None` when a length is wrong.
+pub(super) fn decrypt(
+    (cipher, key): &(PrivacyAlgorithm, Vec<u8>),
+    boots: u32,
+    time_s: u32,
+    salt: &[u8],
+    data: &[u8],
+) -> Option<Vec<u8>> {
+    let mut data = data.to_vec();
+    if *cipher == PrivacyAlgorithm::Des {
+        let (key, iv) = des_key(key, salt)?;
+        let cipher = cbc::Decryptor::<des::Des>::new_from_slices(key, &iv).ok()?;
+        cipher.decrypt_padded_mut::<NoPadding>(&mut data).ok()?;
+        return Some(data);
+    }
+    let iv = aes_iv(boots, time_s, salt);
+    macro_rules! decrypt {
+        ($cipher:ty) => {
+            cfb_mode::Decryptor::<$cipher>::new_from_slices(key, &iv).ok()?.decrypt(&mut data)
+        };
+    }
+    match key.len() {
+        16 => decrypt!(aes::Aes128),
+        24 => decrypt!(aes::Aes192),
+        _ => decrypt!(aes::Aes256),
+    }
+    Some(data)
+}
+
+/// Half of the sixteen octets is the key, the other half makes the initialisation vector (RFC 3414 §8.1.1.1).
+fn des_key<'a>(key: &'a [u8], salt: &[u8]) -> Option<(&'a [u8], [u8; 8])> {
+    let (key, before) = key.split_at_checked(8)?;
+    let (mut iv, salt) = (*before.first_chunk::<8>()?, <[u8; 8]>::try_from(salt).ok()?);
+    iv.iter_mut().zip(salt).for_each(|(octet, salt)| *octet ^= salt);
+    Some((key, iv))
+}
+
+/// RFC 3826 §3.1.2.1, which the drafts for longer keys keep.
+fn aes_iv(boots: u32, time_s: u32, salt: &[u8]) -> Vec<u8> {
+    [&boots.to_be_bytes(), &time_s.to_be_bytes(), salt].concat()
 }
 
 #[cfg(test)]
@@ -128,5 +230,19 @@ mod tests {
         let sha1 = localised_key(AuthAlgorithm::Sha1, b"maplesyrup", &engine_id);
         assert_eq!(md5, 0x526f_5eed_9fcc_e26f_8964_c293_0787_d82b_u128.to_be_bytes());
         assert_eq!(sha1[..16], 0x6695_febc_9288_e362_8223_5fc7_151f_1284_u128.to_be_bytes());
+    }
+
+    #[test]
+    fn every_cipher_gives_back_what_it_hid_and_refuses_lengths_that_cannot_be() {
+        use PrivacyAlgorithm::{Aes128, Aes192, Aes192Reeder, Aes256, Aes256Reeder, Des};
+        for cipher in [Des, Aes128, Aes192, Aes256, Aes192Reeder, Aes256Reeder] {
+            let key = extended_key(AuthAlgorithm::Md5, cipher, vec![7; 16], &[1; 9]);
+            let key = (cipher, key);
+            let (hidden, salt) = encrypt(&key, 1, 2, b"thirteen byte".to_vec()).unwrap();
+            assert!(!hidden.starts_with(b"thirteen"), "{cipher}");
+            assert!(decrypt(&key, 1, 2, &salt, &hidden).unwrap().starts_with(b"thirteen byte"), "{cipher}");
+            assert_eq!(decrypt(&key, 1, 2, &salt[1..], &hidden), None, "{cipher}");
+        }
+        assert_eq!(decrypt(&(Des, vec![7; 16]), 1, 2, &[0; 8], b"not blocks"), None);
     }
 }
