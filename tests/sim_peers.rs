@@ -367,3 +367,41 @@ async fn a_reading_costs_few_requests() {
     }
     sim.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn net_snmp_meets_the_faults_as_they_are_meant() {
+    if !have("snmpbulkget") {
+        return;
+    }
+    let faults = [Fault::Huge, Fault::Unordered, Fault::V1Only, Fault::BigMsgSize, Fault::NoBulk, Fault::TinyBulk];
+    let at = |n: usize| Ipv4Addr::new(127, 94, 0, u8::try_from(n + 1).unwrap());
+    let printers = faults.iter().map(|_| test_printer()).collect();
+    let sim = simulate(at(0), printers, faults.iter().enumerate().map(|(n, fault)| (at(n), *fault)).collect());
+    let port = sim.port();
+    let target = move |fault: Fault| format!("{}:{port}", at(faults.iter().position(|known| *known == fault).unwrap()));
+    blocking(move || {
+        let system = "1.3.6.1.2.1";
+        let ask = |tool: &str, version: &str, fault, more: &[&str]| {
+            net_snmp(tool, &[more, &[version, "-c", "public", &target(fault), system]].concat())
+        };
+        let (ok, out) = ask("snmpbulkget", "-v2c", Fault::Huge, &["-Cr1"]);
+        assert!(ok && out.lines().count() > 2_000, "{}", out.lines().count());
+        let (_, out) = ask("snmpbulkget", "-v2c", Fault::Unordered, &["-Cr10"]);
+        assert!(out.find(".1.1.3.0 =").unwrap() < out.find(".1.1.2.0 =").unwrap(), "{out}");
+        let (ok, out) = ask("snmpwalk", "-v2c", Fault::Unordered, &[]);
+        assert!(ok && out.contains("Gauge32: 4294967295"), "{out}");
+        let (ok, out) = ask("snmpwalk", "-v1", Fault::V1Only, &[]);
+        assert!(ok && out.contains("Gauge32: 4294967295"), "{out}");
+        let (ok, out) = ask("snmpwalk", "-v2c", Fault::V1Only, &[]);
+        assert!(!ok && out.contains("Timeout"), "{out}");
+        let (ok, out) = ask("snmpbulkget", "-v2c", Fault::NoBulk, &[]);
+        assert!(!ok && out.contains("genError"), "{out}");
+        let (ok, out) = ask("snmpbulkget", "-v2c", Fault::TinyBulk, &["-Cr6"]);
+        assert!(!ok && out.contains("tooBig"), "{out}");
+        let user = ["-v3", "-l", "authPriv", "-u", "sha1aes", "-a", "SHA", "-A", "maplesyrup", "-x", "AES"];
+        let target = target(Fault::BigMsgSize);
+        let (ok, out) = net_snmp("snmpbulkwalk", &[&user[..], &["-X", "maplesyrup", &target, system]].concat());
+        assert!(ok && out.contains("Gauge32: 4294967295"), "{out}");
+    })
+    .await;
+}

@@ -66,8 +66,7 @@ struct Cli {
     /// one context. May be repeated.
     #[arg(long, value_name = "USER")]
     user: Vec<String>,
-    /// ADDRESS=silent|slow:MS|lossy:PERMILLE|garbage|looping|endless. May be repeated.
-    #[arg(long, value_name = "FAULT")]
+    #[arg(long, value_name = "FAULT", help = format!("ADDRESS=FAULT; may be repeated. FAULT is one of {}", Fault::names()))]
     fault: Vec<String>,
     /// Seed of everything that is random.
     #[arg(long, default_value_t = 1)]

@@ -2,7 +2,8 @@
 //! objects, and refuses SET. What is not a request gets no answer.
 
 use super::ber::{self, INTEGER, OCTETS, Reader, SEQUENCE, element, integer, sequence};
-use super::device::{Device, Fault};
+use super::device::Device;
+use super::faults::{Fault, HUGE_ANSWER_BYTES};
 use super::usm::{decrypt, digest, digest_bytes, encrypt};
 use crate::snmp::{Oid, Value, VarBind};
 
@@ -63,6 +64,7 @@ pub(super) fn repetitions_of(datagram: &[u8]) -> Option<i64> {
 pub(super) fn answer(device: &mut Device, datagram: &[u8]) -> Option<Vec<u8>> {
     let mut message = Reader(Reader(datagram).expect(SEQUENCE)?);
     match message.integer()? {
+        1 | 3 if device.fault == Some(Fault::V1Only) => None,
         0 => community_answer(device, message, Version::V1),
         1 => community_answer(device, message, Version::V2),
         3 => v3_answer(device, message, datagram),
@@ -107,6 +109,7 @@ fn act(device: &Device, pdu: &Pdu, version: Version, room: usize) -> Option<Answ
         let varbinds = pdu.oids.iter().map(|oid| VarBind { oid: oid.clone(), value: Value::Null }).collect();
         Some(Answer { status, index, varbinds })
     };
+    let room = if device.fault == Some(Fault::Huge) { HUGE_ANSWER_BYTES } else { room };
     let answer = match pdu.operation {
         GET_BULK if device.fault == Some(Fault::NoBulk) => return unchanged(GEN_ERR, 0),
         GET_BULK if device.fault == Some(Fault::TinyBulk) && pdu.third > 5 => return unchanged(TOO_BIG, 0),
@@ -165,7 +168,9 @@ fn bulk(device: &Device, pdu: &Pdu, room: usize) -> Vec<VarBind> {
     let mut varbinds: Vec<VarBind> = once.iter().map(|oid| step(device, oid)).collect();
     let mut positions: Vec<Oid> = repeated.to_vec();
     let mut size = size_of(&varbinds);
-    for _ in 0..pdu.third.clamp(0, REPETITIONS_MAX) {
+    let is_huge = device.fault == Some(Fault::Huge) && !positions.is_empty();
+    let repetitions = if is_huge { i64::MAX } else { pdu.third.clamp(0, REPETITIONS_MAX) };
+    for _ in 0..repetitions {
         let row: Vec<VarBind> = positions.iter().map(|oid| step(device, oid)).collect();
         for varbind in &row {
             size += ber::varbind(varbind).len();
@@ -174,12 +179,23 @@ fn bulk(device: &Device, pdu: &Pdu, room: usize) -> Vec<VarBind> {
             }
             varbinds.push(varbind.clone());
         }
-        if row.iter().all(|varbind| varbind.value == Value::EndOfMibView) {
+        if !is_huge && row.iter().all(|varbind| varbind.value == Value::EndOfMibView) {
             break;
         }
         positions = row.into_iter().map(|varbind| varbind.oid).collect();
     }
+    if device.fault == Some(Fault::Unordered) {
+        swap_rows(varbinds.get_mut(once.len()..).unwrap_or_default(), repeated.len());
+    }
     varbinds
+}
+
+/// The second row with the third, the fourth with the fifth, and so on; the first stays where it is.
+fn swap_rows(varbinds: &mut [VarBind], width: usize) {
+    for pair in varbinds.get_mut(width..).unwrap_or_default().chunks_exact_mut((2 * width).max(1)) {
+        let (one, other) = pair.split_at_mut(width);
+        one.iter_mut().zip(other).for_each(|(one, other)| std::mem::swap(one, other));
+    }
 }
 
 /// The head and the security parameters of a v3 message, and what follows them.
@@ -281,18 +297,32 @@ fn v3_answer(device: &mut Device, message: Reader<'_>, datagram: &[u8]) -> Optio
 }
 
 /// A counter of usmStats (RFC 3414 §5).
-fn usm_stats(counter: u32) -> Oid {
+pub(super) fn usm_stats(counter: u32) -> Oid {
     crate::oid!(1, 3, 6, 1, 6, 3, 15, 1, 1, counter, 0)
 }
 
 /// snmpUnknownContexts (RFC 3413 §3.2).
-fn unknown_contexts() -> Oid {
+pub(super) fn unknown_contexts() -> Oid {
     crate::oid!(1, 3, 6, 1, 6, 3, 12, 1, 5, 0)
 }
 
 fn report_pdu(counter: Oid, request_id: i64) -> Vec<u8> {
     let counter = VarBind { oid: counter, value: Value::Counter32(1) };
     element(REPORT, &[integer(request_id), integer(0), integer(0), sequence(&[ber::varbind(&counter)])].concat())
+}
+
+/// Unsigned reports that answer a v3 request, with right ids and a clock to choose; none when it is no v3
+/// request.
+pub(super) fn unsigned_reports(device: &Device, datagram: &[u8], counters: &[Oid], clock: (u32, u32)) -> Vec<Vec<u8>> {
+    let read = || {
+        let mut message = Reader(Reader(datagram).expect(SEQUENCE)?);
+        (message.integer()? == 3).then(|| V3::read(message))?
+    };
+    let Some(asked) = read() else { return Vec::new() };
+    let head = Head { msg_id: asked.msg_id, user: asked.user, level: 0, context_name: &[], clock };
+    let request_id = plain_request_id(asked.rest).unwrap_or(0);
+    let reports = counters.iter().map(|counter| secure(device, &head, &report_pdu(counter.clone(), request_id)));
+    reports.flatten().collect()
 }
 
 /// The request id of a plain scoped PDU, so that a report can repeat it.

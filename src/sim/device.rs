@@ -2,84 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::faults::Fault;
 use super::life::Printer;
 use super::usm::{Keys, SimUser};
 use crate::oid;
 use crate::snmp::{Oid, Recording, Value, VarBind};
-
-/// What can be wrong with a simulated printer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fault {
-    /// Never answers.
-    Silent,
-    /// Answers after so long.
-    Slow(Duration),
-    /// Loses so many of a thousand requests.
-    Lossy(u32),
-    /// Answers with bytes that are no SNMP.
-    Garbage,
-    /// GETNEXT comes back to where it was.
-    Looping,
-    /// A table that never ends.
-    Endless,
-    /// Answers each request with two hundred datagrams that answer nothing, and then rightly.
-    Flooding,
-    /// Answers are cut off in the middle.
-    Truncated,
-    /// Behind each answer come 50,000 octets more in the same datagram.
-    Oversized,
-    /// Answers bear another id than was asked with.
-    WrongId,
-    /// Before each answer comes one with the right id and false values from another address.
-    Spoofed,
-    /// Does not know GETBULK, and says genErr to it: some older print servers.
-    NoBulk,
-    /// GETBULK of more than five repetitions is tooBig for it.
-    TinyBulk,
-    /// Falls silent for a minute when it is pressed: by a second request before the first is answered, by one that comes
-    /// sooner than 15 ms after the last, or by more than 25 repetitions.
-    Fragile,
-}
-
-/// Not a fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is not a fault: write silent, slow:MILLISECONDS, lossy:PERMILLE, garbage, looping, endless, flooding, truncated, oversized, wrong-id, spoofed, no-bulk, tiny-bulk or fragile"
-)]
-pub struct FaultError(String);
-
-impl FromStr for Fault {
-    type Err = FaultError;
-
-    fn from_str(text: &str) -> Result<Self, FaultError> {
-        let error = || FaultError(text.to_owned());
-        let (kind, number) = match text.split_once(':') {
-            Some((kind, number)) => (kind, Some(number.parse::<u32>().map_err(|_| error())?)),
-            None => (text, None),
-        };
-        Ok(match (kind, number) {
-            ("silent", None) => Self::Silent,
-            ("slow", Some(ms)) => Self::Slow(Duration::from_millis(u64::from(ms))),
-            ("lossy", Some(permille)) if permille <= 1_000 => Self::Lossy(permille),
-            ("garbage", None) => Self::Garbage,
-            ("looping", None) => Self::Looping,
-            ("endless", None) => Self::Endless,
-            ("flooding", None) => Self::Flooding,
-            ("truncated", None) => Self::Truncated,
-            ("oversized", None) => Self::Oversized,
-            ("wrong-id", None) => Self::WrongId,
-            ("spoofed", None) => Self::Spoofed,
-            ("no-bulk", None) => Self::NoBulk,
-            ("tiny-bulk", None) => Self::TinyBulk,
-            ("fragile", None) => Self::Fragile,
-            _ => return Err(error()),
-        })
-    }
-}
 
 /// One device at one address.
 #[derive(Debug)]
@@ -125,7 +55,7 @@ impl Device {
 
     /// The msgMaxSize that it announces.
     pub(super) fn message_max_bytes(&self) -> i64 {
-        65_507
+        if self.fault == Some(Fault::BigMsgSize) { i64::from(i32::MAX) } else { 65_507 }
     }
 
     /// Boots and seconds since the last of them.

@@ -9,6 +9,7 @@ mod agent;
 mod ber;
 mod crowd;
 mod device;
+mod faults;
 mod life;
 mod model;
 mod net;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 pub use crowd::{Crowd, CrowdConfig};
 use device::Device;
-pub use device::{Fault, FaultError};
+pub use faults::{Fault, FaultError};
 pub use life::Printer;
 pub use model::{Description, demo_fleet, generated_fleet};
 pub use politeness::{Politeness, Treatment};

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use super::device::{Device, Fault};
+use super::faults::{Fault, faulty};
 use super::politeness::Judge;
 use super::{Devices, agent};
 
@@ -73,91 +73,6 @@ pub(super) async fn serve(socket: UdpSocket, devices: Devices, judge: Judges, st
 
 fn judging(judge: &Judges) -> std::sync::MutexGuard<'_, Judge> {
     judge.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a device with a fault answers, each datagram with the address that it comes from; `None` when it is silent.
-fn faulty(
-    device: &mut Device,
-    request: &[u8],
-    asked: Ipv4Addr,
-    (at_once, gap): (u32, Option<Duration>),
-) -> Option<Vec<(Ipv4Addr, Vec<u8>)>> {
-    let fault = device.fault;
-    if fault == Some(Fault::Fragile) {
-        let is_pressed = at_once > 1
-            || gap.is_some_and(|gap| gap < FRAGILE_GAP)
-            || agent::repetitions_of(request).is_some_and(|repetitions| repetitions > FRAGILE_REPETITIONS);
-        let now = Instant::now();
-        if is_pressed {
-            device.silent_until = Some(now + FRAGILE_SILENCE);
-        }
-        if device.silent_until.is_some_and(|until| until > now) {
-            return None;
-        }
-    }
-    let is_lost = matches!(fault, Some(Fault::Lossy(permille)) if fastrand::u32(0..1_000) < permille);
-    if is_lost || fault == Some(Fault::Silent) {
-        return None;
-    }
-    if fault == Some(Fault::Garbage) {
-        return garbage_for(request).map(|answer| vec![(asked, answer)]);
-    }
-    let mut answer = agent::answer(device, request)?;
-    Some(match fault {
-        Some(Fault::Flooding) => {
-            let junk = with_another_id(request, &answer);
-            let mut answers = vec![(asked, junk); FLOOD];
-            answers.push((asked, answer));
-            answers
-        }
-        Some(Fault::Truncated) => {
-            answer.truncate(answer.len() / 2);
-            vec![(asked, answer)]
-        }
-        Some(Fault::Oversized) => {
-            answer.resize(answer.len() + OVERSIZE_BYTES, 0);
-            vec![(asked, answer)]
-        }
-        Some(Fault::WrongId) => vec![(asked, with_another_id(request, &answer))],
-        Some(Fault::Spoofed) => {
-            let mut lie = answer.clone();
-            if let Some(last) = lie.last_mut() {
-                *last ^= 1;
-            }
-            let stranger = Ipv4Addr::from_bits(asked.to_bits() ^ 0x40);
-            vec![(stranger, lie), (asked, answer)]
-        }
-        _ => vec![(asked, answer)],
-    })
-}
-
-/// What presses a fragile device, and for how long it then is silent. The gap is a little less than what is promised.
-const FRAGILE_GAP: Duration = Duration::from_millis(15);
-const FRAGILE_REPETITIONS: i64 = 25;
-const FRAGILE_SILENCE: Duration = Duration::from_secs(60);
-/// Datagrams that answer nothing, before one that does.
-const FLOOD: usize = 200;
-/// Octets behind an answer in the same datagram.
-const OVERSIZE_BYTES: usize = 50_000;
-
-/// An answer whose request id is another one. (The id has four octets in requests of the engine.)
-fn with_another_id(request: &[u8], answer: &[u8]) -> Vec<u8> {
-    let mut answer = answer.to_vec();
-    let id = request.windows(6).find(|octets| octets.starts_with(&[2, 4])).and_then(|octets| octets.get(2..));
-    let place = id.and_then(|id| answer.windows(4).position(|octets| octets == id));
-    if let Some(octet) = place.and_then(|place| answer.get_mut(place + 3)) {
-        *octet ^= 1;
-    }
-    answer
-}
-
-/// The request itself with its PDU turned to noise: the id still is where it was, so it is taken for an answer.
-fn garbage_for(request: &[u8]) -> Option<Vec<u8>> {
-    let mut answer = request.to_vec();
-    let tail = answer.len().checked_sub(6)?;
-    answer.get_mut(tail..)?.fill(0xff);
-    answer.iter_mut().filter(|byte| matches!(**byte, 0xa0 | 0xa1 | 0xa5)).take(1).for_each(|byte| *byte = 0xa2);
-    Some(answer)
 }
 
 struct Received {
