@@ -11,8 +11,11 @@ use platen::agent::{Found, Lockout, SearchOptions, SearchProgress, search};
 use platen::discovery::{DnsResolver, Fence, Paces, Ranges};
 use platen::oid;
 use platen::printer::{ReadOptions, Reading, read};
-use platen::sim::{Fault, RunningSim, SimConfig, demo_fleet, generated_fleet, start};
-use platen::snmp::{Client, ClientConfig, Credentials, Session, SnmpError, Timing, WalkEnd, WalkLimits};
+use platen::sim::{Fault, RunningSim, SimConfig, demo_fleet, generated_fleet, start, usual_users};
+use platen::snmp::{
+    AuthAlgorithm, Client, ClientConfig, Credentials, PrivacyAlgorithm, Session, SnmpError, Timing, UsmUser, WalkEnd,
+    WalkLimits,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -185,5 +188,48 @@ async fn whoever_loses_a_tenth_of_all_requests_is_read_whole() {
         assert!(treatment.least_gap.unwrap() >= LEAST_GAP, "{address}: {treatment:?}");
         assert!(matches!(IpAddr::from(address), IpAddr::V4(_)));
     }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_listens_in_locks_the_box_out_of_a_v3_printer() {
+    let kinds = [Fault::ReportFlood, Fault::ClockGames, Fault::BigMsgSize];
+    let faults = kinds.iter().enumerate().map(|(n, fault)| (Ipv4Addr::new(127, 91, 6, n as u8 + 1), *fault)).collect();
+    let sim = start(SimConfig {
+        first_address: Ipv4Addr::new(127, 91, 6, 1),
+        printers: generated_fleet(kinds.len(), 5),
+        users: usual_users(),
+        faults,
+        speed: 0.0,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let auth = Some((AuthAlgorithm::Sha256, "maplesyrup".into()));
+    let user = UsmUser::new("sha256aes", auth, Some((PrivacyAlgorithm::Aes128, "maplesyrup".into())), "").unwrap();
+    let client = Client::open(ClientConfig::default()).unwrap();
+    for (printer, fault) in sim.printers().iter().zip(kinds) {
+        let target = SocketAddr::new(printer.address.into(), sim.port());
+        // More than once: what was believed the first time must not hurt the second.
+        for round in 0..3 {
+            let session = client.session(target, Credentials::V3(user.clone()), timing());
+            let reading = read(&session, &ReadOptions::default()).await;
+            assert!(is_whole(&reading), "{fault:?}, round {round}: {reading:?}");
+        }
+    }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_impostor_is_not_believed_and_odd_agents_are_read_whole() {
+    let sim = simulate(7, 4, vec![(0, Fault::Impostor), (1, Fault::Unordered), (2, Fault::V1Only), (3, Fault::Huge)]);
+    let client = Client::open(ClientConfig::default()).unwrap();
+    let short = Timing { timeout: Duration::from_millis(500), retries: 1 };
+    let error = read(&session(&client, &sim, 0, short), &ReadOptions::default()).await.unwrap_err();
+    assert!(matches!(error, SnmpError::Timeout { .. }), "{error}");
+    assert!(is_whole(&read(&session(&client, &sim, 1, timing()), &ReadOptions::default()).await));
+    let v1 = Credentials::V1 { community: "public".into() };
+    let old = client.session(SocketAddr::new(sim.printers()[2].address.into(), sim.port()), v1, timing());
+    assert!(is_whole(&read(&old, &ReadOptions::default()).await));
+    assert!(is_whole(&read(&session(&client, &sim, 3, timing()), &ReadOptions::default()).await));
     sim.shutdown().await;
 }

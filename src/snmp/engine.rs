@@ -12,7 +12,9 @@
 //! A sweep has no table at all ([`super::sweep`]); it goes on with what the sessions leave of the pace.
 
 use super::codec::{self, Decoded, Message, Report, Response};
-use super::limits::{MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN};
+use super::limits::{
+    HINT_PATIENCE, MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN,
+};
 use super::pacing::TokenBucket;
 use super::round_trip::RoundTrip;
 use super::sockets::{ReceiveBuffer, SendTrouble, Sockets};
@@ -81,6 +83,8 @@ struct Flight {
     in_window: bool,
     /// What came from the target for this request and could not be read.
     unreadable: Option<String>,
+    /// An unsigned report that came where a signed answer was asked for: anybody may have sent it.
+    hint: Option<Report>,
 }
 
 /// A request's number within the engine; never used twice.
@@ -317,6 +321,10 @@ impl Engine {
             if std::mem::take(&mut flight.in_window) {
                 self.in_window -= 1;
             }
+            if let Some(hint) = flight.hint.take() {
+                self.finish(serial, Ok(Outcome::Report(hint)), now);
+                continue;
+            }
             let tries = u32::try_from(flight.ids.len()).unwrap_or(u32::MAX);
             if flight.job.reply.is_closed() || tries > flight.job.timing.retries.min(MAX_RETRIES) {
                 let target = flight.job.target;
@@ -433,7 +441,8 @@ impl Engine {
         target.turn = Turn::Flying(serial);
         let configured = job.timing.timeout;
         let first_wait = target.round_trip.map_or(configured, |known| known.timeout(configured));
-        let flight = Flight { job, ids: Vec::new(), first_wait, deadline: None, in_window: true, unreadable: None };
+        let flight =
+            Flight { job, ids: Vec::new(), first_wait, deadline: None, in_window: true, unreadable: None, hint: None };
         self.flights.insert(serial, flight);
         Some(serial)
     }
@@ -517,7 +526,10 @@ impl Engine {
         let Some(flight) = self.flights.get_mut(&serial) else { return };
         let outcome = match flight.job.message.decode(datagram, &flight.ids, now.into_std()) {
             Decoded::Response(response) => Outcome::Response(response),
-            Decoded::Report(report) => Outcome::Report(report),
+            Decoded::Report(report) if report.authenticated || !flight.job.message.is_signed() => {
+                Outcome::Report(report)
+            }
+            Decoded::Report(report) => return self.keep_hint(serial, report, now),
             Decoded::Ignored(why) => {
                 debug!(%source, why, "an answer that is not taken");
                 return self.counters.ignored.more();
@@ -531,6 +543,23 @@ impl Engine {
         self.learn(source, now.saturating_duration_since(sent));
         self.counters.taken.more();
         self.finish(serial, Ok(outcome), now);
+    }
+
+    /// Keeps an unsigned report to a signed request until it is clear that no signed answer comes: somebody who listens
+    /// in the network could send it quicker than the device answers. A device that has proven itself gets all the time
+    /// that it would have anyway; of another one the report most likely is the truth.
+    fn keep_hint(&mut self, serial: Serial, report: Report, now: Instant) {
+        self.counters.ignored.more();
+        let Some(flight) = self.flights.get_mut(&serial) else { return };
+        flight.hint.get_or_insert(report);
+        let until = now + HINT_PATIENCE;
+        if flight.job.message.is_proven() || flight.deadline.is_none_or(|deadline| deadline <= until) {
+            return;
+        }
+        if let Some(deadline) = flight.deadline.replace(until) {
+            self.deadlines.remove(&(deadline, serial));
+        }
+        self.deadlines.insert((until, serial));
     }
 
     /// Takes an answer to a probe of the sweep under way, if it is one.

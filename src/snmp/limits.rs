@@ -40,6 +40,9 @@ pub const MAX_ADAPTIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Devices whose round trip is remembered: some 100 bytes each. Beyond, those that nobody asks just now are forgotten.
 pub(crate) const MAX_TARGETS: usize = 8_192;
 
+/// How long a signed answer is waited for after an unsigned report, at a device that has never answered.
+pub(crate) const HINT_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Sweeps that wait for their turn. More than these are not a plan but a fault.
 pub(crate) const MAX_SWEEPS: usize = 8;
 

@@ -127,6 +127,16 @@ impl Message {
         }
     }
 
+    /// Whether the answer must be signed.
+    pub(in crate::snmp) fn is_signed(&self) -> bool {
+        matches!(self, Self::Usm { peer, .. } if peer.is_signed())
+    }
+
+    /// Whether the engine that is asked has ever given a signed answer.
+    pub(in crate::snmp) fn is_proven(&self) -> bool {
+        matches!(self, Self::Usm { peer, .. } if peer.has_answered())
+    }
+
     /// The request, for those messages that ask for objects.
     pub(in crate::snmp) fn request(&self) -> Option<&Request> {
         match self {

@@ -110,6 +110,11 @@ impl Peer {
         }
     }
 
+    /// Whether this user's messages are signed.
+    pub(in crate::snmp) fn is_signed(&self) -> bool {
+        self.level != SecurityLevel::NoAuthNoPriv
+    }
+
     /// Whether this engine has ever answered this user: then its passwords are right.
     pub(in crate::snmp) fn has_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
