@@ -1,6 +1,7 @@
 //! On a network of its own: two network namespaces and a cable between them. What the box's search puts on the wire is
-//! captured and counted: no packet leaves the fence, an address at which nobody lives costs three ARP broadcasts and no
-//! more, and the kernel's neighbour table does not overflow at the default pace.
+//! captured and counted: no packet leaves the fence, whatever ranges, exclusions and names say; an address at which nobody
+//! lives costs three ARP broadcasts and no more; and the kernel's neighbour table does not overflow, whatever pace is asked
+//! for.
 //!
 //! Needs root (or a user namespace in which it may be root), ip(8) and net-snmp's snmpd; says so where it is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
@@ -11,6 +12,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Peer, have, text};
 
@@ -42,14 +44,23 @@ while True:
         print("other", hex(kind), flush=True)
 "#;
 
+/// The kernel has one table of neighbours for all namespaces, so the tests of this file go one after the other.
+static TABLE: Mutex<()> = Mutex::new(());
+
+/// Names of a printer within the fence, of one that is left out, and of what lies outside of the fence.
+const HOSTS: &str = "10.66.0.200 printer.example\n10.66.0.77 private.example\n192.0.2.77 outside.example\n\
+                     10.66.0.9 two.example\n10.67.0.9 two.example\n";
+
 /// Two namespaces, deleted at the end.
 struct Net {
     name: String,
+    _table: MutexGuard<'static, ()>,
 }
 
 impl Net {
-    /// The box at 10.66.0.1/24 and fe80::1, the printers' side at whatever is added.
-    fn new(test: &str) -> Option<Self> {
+    /// The box at 10.66.0.1, the printers' side at whatever is added. Everything else goes to a router at 10.66.0.254, so
+    /// that what must not leave the fence could leave it.
+    fn new(test: &str, prefix: u8) -> Option<Self> {
         if !have("ip") || !have("snmpd") || !have("python3") {
             return None;
         }
@@ -62,7 +73,7 @@ impl Net {
             eprintln!("SKIPPED: no network namespace can be made here (not root?)");
             return None;
         }
-        let net = Self { name };
+        let net = Self { name, _table: TABLE.lock().unwrap_or_else(PoisonError::into_inner) };
         let (a, b) = (net.box_side(), net.printers_side());
         net.ip(&["netns", "add", &b]);
         net.ip(&["link", "add", "lan0", "netns", &a, "type", "veth", "peer", "name", "lan0", "netns", &b]);
@@ -70,9 +81,8 @@ impl Net {
             net.ip(&["-n", side, "link", "set", "lo", "up"]);
             net.ip(&["-n", side, "link", "set", "lan0", "up"]);
         }
-        net.ip(&["-n", &a, "addr", "add", "10.66.0.1/24", "dev", "lan0"]);
-        // Everything else goes to a router on the other side, so that what must not leave the fence could leave it.
-        net.ip(&["-n", &b, "addr", "add", "10.66.0.254/24", "dev", "lan0"]);
+        net.ip(&["-n", &a, "addr", "add", &format!("10.66.0.1/{prefix}"), "dev", "lan0"]);
+        net.ip(&["-n", &b, "addr", "add", &format!("10.66.0.254/{prefix}"), "dev", "lan0"]);
         net.ip(&["-n", &a, "route", "add", "default", "via", "10.66.0.254"]);
         Some(net)
     }
@@ -121,9 +131,19 @@ impl Net {
         Peer(snmpd)
     }
 
-    fn platen(&self, arguments: &[&str]) -> Output {
-        let program = env!("CARGO_BIN_EXE_platen");
-        self.within(&self.box_side(), program).args(arguments).stdin(Stdio::null()).output().unwrap()
+    /// Runs the firmware on the box's side, where these names are known: as everything that `ip netns exec` runs, it has
+    /// mounts of its own.
+    fn platen(&self, folder: &Path, arguments: &[&str]) -> Output {
+        let hosts = folder.join("hosts");
+        std::fs::write(&hosts, HOSTS).unwrap();
+        self.within(&self.box_side(), "sh")
+            .args(["-c", r#"mount --bind "$0" /etc/hosts && exec "$@""#])
+            .arg(&hosts)
+            .arg(env!("CARGO_BIN_EXE_platen"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     /// Runs something while every frame of the box is captured.
@@ -181,35 +201,47 @@ fn count(frames: &[String], kind: &str) -> HashMap<String, usize> {
 
 #[test]
 fn a_search_costs_three_broadcasts_for_each_dead_address_and_stays_within_the_fence() {
-    let Some(net) = Net::new("s") else { return };
+    let Some(net) = Net::new("s", 24) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let _agents: Vec<Peer> =
-        ["10.66.0.7", "10.66.0.77", "10.66.0.200"].iter().map(|address| net.agent(folder.path(), address)).collect();
-    // Ranges far wider than the fence, an exclusion, and neighbours of the fence.
+    let agents = ["10.66.0.7", "10.66.0.77", "10.66.0.200", "10.99.0.5"];
+    let _agents: Vec<Peer> = agents.iter().map(|address| net.agent(folder.path(), address)).collect();
+    // Ranges far wider than the fence, the first and the last address of the network, an exclusion by its name, neighbours
+    // of the fence, names that lead out of it, and a network behind the router.
     let arguments = [
         "scan",
-        "10.66.0.0/24",
+        "10.66.0.0-10.66.0.255",
         "10.66.1.0/28",
         "192.0.2.0/28",
         "127.5.0.0/30",
-        "!10.66.0.77",
+        "printer.example",
+        "outside.example",
+        "two.example",
+        "!private.example",
+        "10.99.0.0/28",
         "--fence",
-        "10.66.0.0/24",
+        "10.66.0.0-10.66.0.255",
+        "--fence",
+        "10.99.0.0/29",
         "--json",
     ];
     let (before, mut said) = (overflows(), String::new());
     let mut took = std::time::Duration::ZERO;
     let frames = net.captured(folder.path(), || {
         let begin = std::time::Instant::now();
-        said = text(&net.platen(&arguments));
+        said = text(&net.platen(folder.path(), &arguments));
         took = begin.elapsed();
     });
     let (arp, udp) = (count(&frames, "arp "), count(&frames, "udp "));
 
-    // Only the fence, without the exclusion, and without the network's and everybody's address.
+    // Only the fence, without the exclusion, without the network's and everybody's address, and without the box itself.
     for address in arp.keys().chain(udp.keys()) {
-        let is_inside = address.strip_prefix("10.66.0.").is_some_and(|last| !["0", "255", "77"].contains(&last));
-        assert!(is_inside, "{address} was asked ({said})");
+        let is_attached = address.strip_prefix("10.66.0.").is_some_and(|last| !["0", "1", "255", "77"].contains(&last));
+        let is_routed = address.strip_prefix("10.99.0.").is_some_and(|last| ("1"..="6").contains(&last));
+        assert!(is_attached || is_routed, "{address} was asked ({said})");
+        assert!(
+            is_attached || !arp.contains_key(address),
+            "{address} lies behind a router: nobody asks for its hardware"
+        );
     }
     let others: Vec<_> = frames
         .iter()
@@ -231,12 +263,35 @@ fn a_search_costs_three_broadcasts_for_each_dead_address_and_stays_within_the_fe
     }
     let in_all: usize = dead.iter().filter_map(|last| arp.get(&format!("10.66.0.{last}"))).sum();
     assert!(in_all >= dead.len() * 3 - 6, "{in_all} broadcasts for {} dead addresses", dead.len());
-    assert!(udp["10.66.0.7"] >= 1 && udp["10.66.0.200"] >= 1, "{udp:?}");
+    // Somebody behind the router whom nobody knows to be absent is asked in every pass: v2c, v1 and once more.
+    let behind: Vec<usize> = (1..7).map(|last| udp.get(&format!("10.99.0.{last}")).copied().unwrap_or(0)).collect();
+    assert_eq!(behind, [4, 4, 4, 4, behind[4], 4]);
+    assert!(["10.66.0.7", "10.66.0.200", "10.99.0.5"].iter().all(|alive| udp[*alive] >= 1), "{udp:?}");
     assert_eq!(overflows(), before, "the neighbour table was full");
     eprintln!(
-        "{} dead addresses, {in_all} ARP broadcasts, {} addresses answered ARP; the search took {:.1} s",
+        "{} dead addresses, {in_all} ARP broadcasts, {} addresses got datagrams; the search took {:.1} s",
         dead.len(),
         udp.len(),
         took.as_secs_f64()
     );
+}
+
+#[test]
+fn a_pace_that_the_kernel_cannot_bear_is_not_kept() {
+    let Some(net) = Net::new("p", 22) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (before, mut said) = (overflows(), String::new());
+    // With the kernel's usual table, of 1,024 places, ten thousand a second would ask a third of them at most.
+    let arguments = ["scan", "10.66.0.0/22", "--rate", "10000", "--community", "public", "--snmp-version", "2c"];
+    let frames = net.captured(folder.path(), || said = text(&net.platen(folder.path(), &arguments)));
+    let arp = count(&frames, "arp ");
+    // Without the box itself and the router, which answers.
+    let dead = 1_022 - 2;
+    let asked = arp.iter().filter(|(address, _)| address.as_str() != "10.66.0.254");
+    let (asked, broadcasts) = asked.fold((0, 0), |(asked, sum), (_, count)| (asked + 1, sum + count));
+    eprintln!("{dead} dead addresses at the highest pace: {asked} of them asked for, {broadcasts} ARP broadcasts");
+    assert_eq!(asked, dead, "addresses were never asked");
+    assert!(said.contains("gc_thresh3"), "{said}");
+    assert!(arp.values().all(|count| *count <= 3), "{arp:?}");
+    assert_eq!(overflows(), before, "the neighbour table was full");
 }

@@ -263,12 +263,16 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Does one thing to its end. What the system's resolver still tries then (a name that was given up on) is not waited for.
+fn block_on<T>(act: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|e| Failure::failed(format!("the runtime cannot be started: {e}")))
+        .map_err(|e| Failure::failed(format!("the runtime cannot be started: {e}")))?;
+    let outcome = runtime.block_on(act);
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }
 
 /// Splits HOST[:PORT] and finds the host's first address.
@@ -286,8 +290,9 @@ async fn resolve(host: &str) -> Result<SocketAddr, Failure> {
         }
         None => (host, 161),
     };
-    let mut addresses = tokio::net::lookup_host((name, port))
+    let addresses = crate::discovery::DnsResolver
+        .lookup(name, port)
         .await
         .map_err(|e| Failure::failed(format!("the name {name} cannot be resolved ({e}): is it spelled right?")))?;
-    addresses.next().ok_or_else(|| Failure::failed(format!("the name {name} has no address")))
+    addresses.first().copied().ok_or_else(|| Failure::failed(format!("the name {name} has no address")))
 }

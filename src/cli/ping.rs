@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Failure, FenceArgs, print, print_json, read, runtime};
+use super::{Failure, FenceArgs, block_on, print, print_json, read};
 use crate::discovery;
 
 pub(super) fn ping(
@@ -14,7 +14,7 @@ pub(super) fn ping(
     json: bool,
 ) -> Result<(), Failure> {
     read::check_fence(&fence.fence()?, address)?;
-    let report = runtime()?.block_on(discovery::ping(address, count, timeout)).map_err(Failure::failed)?;
+    let report = block_on(async { discovery::ping(address, count, timeout).await.map_err(Failure::failed) })?;
     if json {
         print_json(&report)?;
     } else {

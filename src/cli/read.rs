@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, FenceArgs, SnmpArgs, print, print_json, resolve, runtime, show};
+use super::{Failure, FenceArgs, SnmpArgs, block_on, print, print_json, resolve, show};
 use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
 use crate::discovery::{DnsResolver, Fence, Paces, Ranges};
 use crate::printer::{self, ReadOptions, Reading};
@@ -85,7 +85,7 @@ fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
 pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -> Result<(), Failure> {
     let credentials = snmp.credentials()?;
     let fence = fence.fence()?;
-    let reading = runtime()?.block_on(async {
+    let reading = block_on(async {
         let target = resolve(host).await?;
         check_fence(&fence, target.ip())?;
         let client = open_client(READ_PACKETS_PER_SECOND)?;
@@ -122,7 +122,7 @@ pub(super) fn scan(
     let ranges = Ranges::parse(ranges).map_err(Failure::usage)?;
     let fence = fence.fence()?;
     let credentials = snmp.credentials()?;
-    let found = runtime()?.block_on(async {
+    let found = block_on(async {
         let addresses = ranges.resolve(&fence, &DnsResolver).await.map_err(Failure::failed)?;
         if addresses.is_empty() {
             return Err(Failure::usage(format!(
@@ -183,8 +183,8 @@ pub(super) fn replay(file: &Path, json: bool) -> Result<(), Failure> {
     for skipped in recording.skipped() {
         tracing::warn!("{}: {skipped}; left out", file.display());
     }
-    let reading = runtime()?
-        .block_on(printer::read(&recording, &ReadOptions::default()))
-        .map_err(|e| unreadable(e.to_string()))?;
+    let read =
+        async { printer::read(&recording, &ReadOptions::default()).await.map_err(|e| unreadable(e.to_string())) };
+    let reading = block_on(read)?;
     show_reading(&reading, json)
 }

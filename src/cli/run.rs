@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, print, print_json, runtime};
+use super::{Failure, block_on, print, print_json};
 use crate::agent::status::{STALE_AFTER, Status};
 use crate::agent::{self, AgentError, Config};
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
     let config = Config::load(config).map_err(Failure::usage)?;
-    runtime()?.block_on(async {
+    block_on(async {
         let stop = CancellationToken::new();
         let mut terminated = signal(SignalKind::terminate()).map_err(Failure::failed)?;
         let agent = agent::start(&config, stop.clone()).map_err(|error| match error {

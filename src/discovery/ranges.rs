@@ -3,7 +3,10 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::fence::Fence;
 use super::intervals::{Interval, Intervals, address_of, network_of, number_of};
@@ -14,6 +17,10 @@ pub const ADDRESSES_MAX: u64 = 65_536;
 const ITEMS_MAX: usize = 256;
 /// Most addresses of one name that are looked at.
 const ANSWERS_MAX: usize = 16;
+/// How long a name may take. A resolver that is silent would hold up a search for longer than the search takes.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
+/// Names that are asked for at once, so that a whole list of them that nobody knows takes minutes and not an hour.
+const RESOLVE_AT_ONCE: usize = 16;
 
 /// Why ranges cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +90,23 @@ pub struct DnsResolver;
 
 impl Resolver for DnsResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect())
+        self.lookup(name, 0).await.map(|addresses| addresses.into_iter().map(|address| address.ip()).collect())
     }
+}
+
+impl DnsResolver {
+    /// The addresses of a name, each with this port; an error when there was no answer within five seconds.
+    ///
+    /// # Errors
+    /// The resolver's.
+    pub async fn lookup(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        within(RESOLVE_MAX, async { Ok(tokio::net::lookup_host((name, port)).await?.collect()) }).await
+    }
+}
+
+async fn within<T>(most: Duration, lookup: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {most:?}"));
+    tokio::time::timeout(most, lookup).await.map_err(late)?
 }
 
 impl Ranges {
@@ -128,18 +150,17 @@ impl Ranges {
 }
 
 async fn intervals(items: &[Item], resolver: &impl Resolver) -> Result<Intervals, RangeError> {
-    let mut all = Vec::with_capacity(items.len());
-    for item in items {
-        match item {
-            Item::Interval(interval) => all.push(*interval),
-            Item::Name(name) => {
-                let unresolved = |source| RangeError::Unresolved { name: name.clone(), source };
-                let addresses = resolver.resolve(name).await.map_err(unresolved)?;
-                all.extend(addresses.into_iter().take(ANSWERS_MAX).map(|ip| (number_of(ip), number_of(ip))));
-            }
+    let part = async |item: &Item| match item {
+        Item::Interval(interval) => Ok(vec![*interval]),
+        Item::Name(name) => {
+            let unresolved = |source| RangeError::Unresolved { name: name.clone(), source };
+            let addresses = resolver.resolve(name).await.map_err(unresolved)?;
+            Ok(addresses.into_iter().take(ANSWERS_MAX).map(|ip| (number_of(ip), number_of(ip))).collect())
         }
-    }
-    Ok(Intervals::of(all))
+    };
+    let parts: Vec<Vec<Interval>> =
+        futures_util::stream::iter(items).map(part).buffered(RESOLVE_AT_ONCE).try_collect().await?;
+    Ok(Intervals::of(parts.concat()))
 }
 
 /// The interval that an item means; `None` for a name.
@@ -307,6 +328,12 @@ mod tests {
     async fn a_name_cannot_lead_out_of_the_fence() {
         assert!(addresses(&["evil.example", "8.8.8.0/24"]).await.unwrap().is_empty());
         assert!(matches!(addresses(&["!nobody.example"]).await, Err(RangeError::Unresolved { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_says_nothing_is_not_waited_for() {
+        let error = within(Duration::from_millis(1), std::future::pending::<io::Result<()>>()).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::TimedOut, "no answer within 1ms"));
     }
 
     #[tokio::test]
