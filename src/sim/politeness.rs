@@ -10,6 +10,9 @@ const WORKED_ON: Duration = Duration::from_millis(200);
 /// Arrivals looked back at for the count of one second.
 const ARRIVALS_MAX: usize = 65_536;
 
+/// Unanswered requests that are counted at one printer: more than that is no better manners.
+const OPEN_MAX: usize = 1_024;
+
 /// What was seen of one printer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Treatment {
@@ -71,7 +74,9 @@ impl Judge {
         seen.last = Some(now);
         seen.least_gap = [seen.least_gap, gap].into_iter().flatten().min();
         seen.requests += 1;
-        seen.open.retain(|at| *at + WORKED_ON > now);
+        while seen.open.front().is_some_and(|at| *at + WORKED_ON <= now) || seen.open.len() >= OPEN_MAX {
+            seen.open.pop_front();
+        }
         seen.open.push_back(now);
         let at_once = u32::try_from(seen.open.len()).unwrap_or(u32::MAX);
         seen.most_at_once = seen.most_at_once.max(at_once);
@@ -130,5 +135,18 @@ mod tests {
         // The count of a second forgets what is older.
         judge.arrived(printer, true, start + Duration::from_secs(5));
         assert_eq!(judge.verdict().most_in_a_second, 2);
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_however_much_comes() {
+        let (start, printer) = (Duration::from_secs(1_000), Ipv4Addr::new(127, 0, 0, 1));
+        let mut judge = Judge::default();
+        for n in 0..100_000 {
+            judge.arrived(printer, true, start + Duration::from_micros(n));
+        }
+        assert_eq!((judge.arrivals.len(), judge.printers[&printer].open.len()), (ARRIVALS_MAX, OPEN_MAX));
+        let verdict = judge.verdict();
+        assert_eq!((verdict.requests, verdict.most_in_a_second), (100_000, ARRIVALS_MAX));
+        assert_eq!(verdict.printers[&printer].most_at_once as usize, OPEN_MAX);
     }
 }
