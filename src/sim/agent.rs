@@ -51,17 +51,9 @@ struct Answer {
     varbinds: Vec<VarBind>,
 }
 
-/// The repetitions of a GETBULK of v2c; `None` for any other datagram.
-pub(super) fn repetitions_of(datagram: &[u8]) -> Option<i64> {
-    let mut message = Reader(Reader(datagram).expect(SEQUENCE)?);
-    message.integer()?;
-    message.expect(OCTETS)?;
-    let (tag, contents) = message.element()?;
-    (tag == GET_BULK).then(|| parse_pdu(tag, contents))?.map(|pdu| pdu.third)
-}
-
 /// Answers a datagram, or does not.
 pub(super) fn answer(device: &mut Device, datagram: &[u8]) -> Option<Vec<u8>> {
+    device.last_repetitions = None;
     let mut message = Reader(Reader(datagram).expect(SEQUENCE)?);
     match message.integer()? {
         1 | 3 if device.fault == Some(Fault::V1Only) => None,
@@ -72,7 +64,7 @@ pub(super) fn answer(device: &mut Device, datagram: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-fn community_answer(device: &Device, mut message: Reader<'_>, version: Version) -> Option<Vec<u8>> {
+fn community_answer(device: &mut Device, mut message: Reader<'_>, version: Version) -> Option<Vec<u8>> {
     let community = message.expect(OCTETS)?;
     let (tag, contents) = message.element()?;
     let pdu = parse_pdu(tag, contents)?;
@@ -80,6 +72,7 @@ fn community_answer(device: &Device, mut message: Reader<'_>, version: Version) 
         return None;
     }
     let head = [integer(if version == Version::V1 { 0 } else { 1 }), element(OCTETS, community)].concat();
+    device.last_repetitions = (pdu.operation == GET_BULK).then_some(pdu.third);
     let answer = act(device, &pdu, version, ANSWER_MAX_BYTES)?;
     Some(element(SEQUENCE, &[head, response(&pdu, &answer)].concat()))
 }
@@ -291,6 +284,7 @@ fn v3_answer(device: &mut Device, message: Reader<'_>, datagram: &[u8]) -> Optio
     if context_name != keys.context_name {
         return report(device, unknown_contexts(), pdu.request_id, wanted);
     }
+    device.last_repetitions = (pdu.operation == GET_BULK).then_some(pdu.third);
     let answer = act(device, &pdu, Version::V2, ANSWER_MAX_BYTES)?;
     let head = Head { msg_id: asked.msg_id, user: asked.user, level: wanted, context_name, clock: device.clock() };
     secure(device, &head, &response(&pdu, &answer))

@@ -20,6 +20,8 @@ pub(super) struct Device {
     pub printer: Option<Printer>,
     /// A fragile device does not answer before.
     pub silent_until: Option<Instant>,
+    /// The repetitions of the last request, if it was a GETBULK.
+    pub last_repetitions: Option<i64>,
     users: Arc<Vec<SimUser>>,
     keys: HashMap<Vec<u8>, Keys>,
     engine_id: Vec<u8>,
@@ -42,6 +44,7 @@ impl Device {
             fault: None,
             printer,
             silent_until: None,
+            last_repetitions: None,
             users,
             keys: HashMap::new(),
             engine_id,

@@ -136,10 +136,18 @@ pub(super) fn faulty(
     (at_once, gap): (u32, Option<Duration>),
 ) -> Option<Vec<(Ipv4Addr, Vec<u8>)>> {
     let fault = device.fault;
+    let is_lost = matches!(fault, Some(Fault::Lossy(permille)) if fastrand::u32(0..1_000) < permille);
+    if is_lost || fault == Some(Fault::Silent) {
+        return None;
+    }
+    if fault == Some(Fault::Garbage) {
+        return garbage_for(request).map(|answer| vec![(asked, answer)]);
+    }
+    let answer = agent::answer(device, request);
     if fault == Some(Fault::Fragile) {
         let is_pressed = at_once > 1
             || gap.is_some_and(|gap| gap < FRAGILE_GAP)
-            || agent::repetitions_of(request).is_some_and(|repetitions| repetitions > FRAGILE_REPETITIONS);
+            || device.last_repetitions.is_some_and(|repetitions| repetitions > FRAGILE_REPETITIONS);
         let now = Instant::now();
         if is_pressed {
             device.silent_until = Some(now + FRAGILE_SILENCE);
@@ -148,14 +156,7 @@ pub(super) fn faulty(
             return None;
         }
     }
-    let is_lost = matches!(fault, Some(Fault::Lossy(permille)) if fastrand::u32(0..1_000) < permille);
-    if is_lost || fault == Some(Fault::Silent) {
-        return None;
-    }
-    if fault == Some(Fault::Garbage) {
-        return garbage_for(request).map(|answer| vec![(asked, answer)]);
-    }
-    let mut answer = agent::answer(device, request)?;
+    let mut answer = answer?;
     let stranger = Ipv4Addr::from_bits(asked.to_bits() ^ 0x40);
     let before = |datagrams: Vec<Vec<u8>>, answer| {
         let datagrams = datagrams.into_iter().chain([answer]);

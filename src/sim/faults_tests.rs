@@ -33,11 +33,15 @@ fn community(version: i64, operation: u8, repetitions: i64) -> Vec<u8> {
 
 /// A plain v3 request of the user "open".
 fn v3(engine_id: &[u8], operation: u8) -> Vec<u8> {
+    v3_of(engine_id, pdu(operation, 10))
+}
+
+fn v3_of(engine_id: &[u8], pdu: Vec<u8>) -> Vec<u8> {
     let empty = || element(OCTETS, &[]);
     let global = sequence(&[integer(ID), integer(65_507), element(OCTETS, &[4]), integer(3)]);
     let usm =
         sequence(&[element(OCTETS, engine_id), integer(0), integer(0), element(OCTETS, b"open"), empty(), empty()]);
-    let scoped = sequence(&[element(OCTETS, engine_id), empty(), pdu(operation, 10)]);
+    let scoped = sequence(&[element(OCTETS, engine_id), empty(), pdu]);
     sequence(&[integer(3), global, element(OCTETS, &usm), scoped])
 }
 
@@ -176,13 +180,18 @@ fn weak_agents_are_weak_in_one_thing_only() {
 
 #[test]
 fn a_fragile_device_answers_who_is_polite_and_then_nobody_for_a_while() {
-    for (rough, repetitions) in
-        [((2, Some(FRAGILE_GAP)), 25), ((1, Some(FRAGILE_GAP - Duration::from_micros(1))), 25), ((1, None), 26)]
-    {
+    let engine_id = device(Fault::Fragile).engine_id().to_vec();
+    let (polite, greedy) = (community(1, GET_BULK, 25), community(1, GET_BULK, 26));
+    let v3_greedy = v3_of(&engine_id, pdu(GET_BULK, 26));
+    for (treated, request) in [
+        ((2, Some(FRAGILE_GAP)), &polite),
+        ((1, Some(FRAGILE_GAP - Duration::from_micros(1))), &polite),
+        ((1, None), &greedy),
+        ((1, None), &v3_greedy),
+    ] {
         let mut device = device(Fault::Fragile);
-        let polite = community(1, GET_BULK, 25);
         assert!(faulty(&mut device, &polite, ADDRESS, (1, Some(FRAGILE_GAP))).is_some());
-        assert_eq!(faulty(&mut device, &community(1, GET_BULK, repetitions), ADDRESS, rough), None);
+        assert_eq!(faulty(&mut device, request, ADDRESS, treated), None);
         assert_eq!(faulty(&mut device, &polite, ADDRESS, TREATED_WELL), None);
         assert!(device.silent_until.unwrap() > Instant::now() + Duration::from_secs(30));
         device.silent_until = Some(Instant::now());
