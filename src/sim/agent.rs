@@ -388,7 +388,7 @@ mod tests {
             (crate::oid!(1, 3, 6, 1, 2, 1, 1, 1, 0), Value::OctetString(b"x".to_vec())),
             (crate::oid!(1, 3, 6, 1, 2, 1, 1, 3, 0), Value::TimeTicks(5)),
         ]);
-        let users = Arc::new(super::super::usual_users());
+        let users = Arc::new(super::super::Users::new(super::super::usual_users()));
         Device::new([127, 0, 0, 1].into(), objects, None, "public".to_owned(), users)
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::faults::Fault;
 use super::life::Printer;
-use super::usm::{Keys, SimUser};
+use super::usm::{Keys, Users};
 use crate::oid;
 use crate::snmp::{Oid, Recording, Value, VarBind};
 
@@ -22,7 +22,7 @@ pub(super) struct Device {
     pub silent_until: Option<Instant>,
     /// The repetitions of the last request, if it was a GETBULK.
     pub last_repetitions: Option<i64>,
-    users: Arc<Vec<SimUser>>,
+    users: Arc<Users>,
     keys: HashMap<Vec<u8>, Keys>,
     engine_id: Vec<u8>,
     started: Instant,
@@ -34,7 +34,7 @@ impl Device {
         objects: Recording,
         printer: Option<Printer>,
         community: String,
-        users: Arc<Vec<SimUser>>,
+        users: Arc<Users>,
     ) -> Self {
         // RFC 3411 §5: highest bit, enterprise 0, format 1 (an IPv4 address).
         let engine_id = [&[0x80, 0, 0, 0, 1][..], &address.octets()].concat();
@@ -66,13 +66,12 @@ impl Device {
         (1, u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX))
     }
 
-    /// The keys of a user, made when first needed: a megabyte of digest each.
+    /// The keys of a user, made when first needed.
     pub(super) fn keys_of(&mut self, user: &[u8]) -> Option<Keys> {
         if let Some(keys) = self.keys.get(user) {
             return Some(keys.clone());
         }
-        let known = self.users.iter().find(|known| known.name.as_bytes() == user)?;
-        let keys = Keys::of(known, &self.engine_id);
+        let keys = self.users.keys(user, &self.engine_id)?;
         self.keys.insert(user.to_vec(), keys.clone());
         Some(keys)
     }

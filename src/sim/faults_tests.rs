@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sim::ber::{self, OCTETS, Reader, SEQUENCE, element, integer, sequence};
+use crate::sim::usm::Users;
 use crate::sim::usual_users;
 use crate::snmp::{Recording, Value};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ const TREATED_WELL: (u32, Option<Duration>) = (1, Some(Duration::from_millis(20)
 
 fn device(fault: Fault) -> Device {
     let rows = (1..=40).map(|n| (oid!(1, 3, 6, 1, 2, 1, 43, 1, n), Value::Integer(i64::from(n))));
-    let users = Arc::new(usual_users());
+    let users = Arc::new(Users::new(usual_users()));
     let mut device = Device::new(ADDRESS, Recording::from_objects(rows), None, "public".to_owned(), users);
     device.fault = Some(fault);
     device

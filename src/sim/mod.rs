@@ -30,6 +30,7 @@ pub use model::{Description, demo_fleet, generated_fleet};
 pub use politeness::{Politeness, Treatment};
 use tokio_util::sync::CancellationToken;
 pub use usm::SimUser;
+use usm::Users;
 
 use crate::snmp::{AuthAlgorithm, PrivacyAlgorithm, Recording};
 
@@ -191,10 +192,10 @@ pub fn start(config: SimConfig) -> Result<RunningSim, SimError> {
     if config.printers.len() > PRINTERS_MAX {
         return Err(SimError::TooMany(config.printers.len()));
     }
-    let users = Arc::new(config.users);
-    if let Some(user) = users.iter().find(|user| !user.is_usable()) {
+    if let Some(user) = config.users.iter().find(|user| !user.is_usable()) {
         return Err(SimError::User(user.name.clone()));
     }
+    let users = Arc::new(Users::new(config.users));
     let mut devices = HashMap::new();
     let mut listed = Vec::new();
     for (n, simulated) in (0u32..).zip(config.printers) {

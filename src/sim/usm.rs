@@ -1,6 +1,8 @@
 //! The authoritative side of the user-based security model (RFC 3414, RFC 7860, RFC 3826 and the two drafts for longer AES
 //! keys): keys, digests, encryption.
 
+use std::sync::OnceLock;
+
 use aes::cipher::block_padding::NoPadding;
 use aes::cipher::{AsyncStreamCipher, BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use hmac::{Hmac, Mac};
@@ -31,6 +33,36 @@ impl SimUser {
     }
 }
 
+/// The users of all devices of a simulation. What is made of a password alone is made once: it is a megabyte of digest,
+/// and a thousand printers may be asked by the same user at the same time.
+#[derive(Debug, Default)]
+pub(super) struct Users(Vec<(SimUser, OnceLock<Masters>)>);
+
+/// Keys that are not localised yet, for authentication and for privacy.
+type Masters = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl Users {
+    pub(super) fn new(users: Vec<SimUser>) -> Self {
+        Self(users.into_iter().map(|user| (user, OnceLock::new())).collect())
+    }
+
+    /// The keys of a user at an engine.
+    pub(super) fn keys(&self, name: &[u8], engine_id: &[u8]) -> Option<Keys> {
+        let (user, masters) = self.0.iter().find(|(user, _)| user.name.as_bytes() == name)?;
+        Some(Keys::of(user, masters.get_or_init(|| masters_of(user)), engine_id))
+    }
+}
+
+fn masters_of(user: &SimUser) -> Masters {
+    let Some((hash, password)) = &user.auth else { return (None, None) };
+    let auth = master_key(*hash, password.as_bytes());
+    let privacy = user
+        .privacy
+        .as_ref()
+        .map(|(_, other)| if other == password { auth.clone() } else { master_key(*hash, other.as_bytes()) });
+    (Some(auth), privacy)
+}
+
 /// The keys of a user at one engine, and the context that it may see.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -40,15 +72,12 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Localises a user's passwords (RFC 3414 §2.6).
-    pub(super) fn of(user: &SimUser, engine_id: &[u8]) -> Self {
-        let localise = |algorithm, password: &str| localised_key(algorithm, password.as_bytes(), engine_id);
-        let auth = user.auth.as_ref().map(|(algorithm, password)| (*algorithm, localise(*algorithm, password)));
-        let privacy = user.privacy.as_ref().zip(auth.as_ref()).map(|((algorithm, password), (hash, auth_key))| {
-            // The same password makes the same key, which need not be made twice: it is a megabyte of digest.
-            let is_same = user.auth.as_ref().is_some_and(|(_, other)| other == password);
-            let key = if is_same { auth_key.clone() } else { localise(*hash, password) };
-            (*algorithm, extended_key(*hash, *algorithm, key, engine_id))
+    fn of(user: &SimUser, (auth, privacy): &Masters, engine_id: &[u8]) -> Self {
+        let hash = user.auth.as_ref().map(|(algorithm, _)| *algorithm);
+        let auth = hash.zip(auth.as_ref()).map(|(hash, master)| (hash, localised_key(hash, master, engine_id)));
+        let cipher = user.privacy.as_ref().map(|(algorithm, _)| *algorithm);
+        let privacy = hash.zip(cipher).zip(privacy.as_ref()).map(|((hash, cipher), master)| {
+            (cipher, extended_key(hash, cipher, localised_key(hash, master, engine_id), engine_id))
         });
         Self { auth, privacy, context_name: user.context_name.clone().into_bytes() }
     }
@@ -66,7 +95,7 @@ fn extended_key(hash: AuthAlgorithm, cipher: PrivacyAlgorithm, mut key: Vec<u8>,
     while key.len() < wanted {
         let more = if is_reeder {
             // The key as if it were a password (draft-reeder-snmpv3-usm-3desede-00 §2.1).
-            localised_key(hash, &key, engine_id)
+            localised_key(hash, &master_key(hash, &key), engine_id)
         } else {
             // The digest of the key until now (draft-blumenthal-aes-usm-04 §3.1.2.1).
             plain_digest(hash, &key)
@@ -75,6 +104,18 @@ fn extended_key(hash: AuthAlgorithm, cipher: PrivacyAlgorithm, mut key: Vec<u8>,
     }
     key.truncate(wanted);
     key
+}
+
+/// A password repeated to a megabyte, and its digest (RFC 3414 appendix A.2).
+fn master_key(algorithm: AuthAlgorithm, password: &[u8]) -> Vec<u8> {
+    const MEGABYTE: usize = 1_048_576;
+    let repeated: Vec<u8> = password.iter().copied().cycle().take(MEGABYTE).collect();
+    plain_digest(algorithm, &repeated)
+}
+
+/// The digest of a key with the engine id in its middle (RFC 3414 §2.6).
+fn localised_key(algorithm: AuthAlgorithm, master: &[u8], engine_id: &[u8]) -> Vec<u8> {
+    plain_digest(algorithm, &[master, engine_id, master].concat())
 }
 
 fn plain_digest(algorithm: AuthAlgorithm, data: &[u8]) -> Vec<u8> {
@@ -86,29 +127,6 @@ fn plain_digest(algorithm: AuthAlgorithm, data: &[u8]) -> Vec<u8> {
         AuthAlgorithm::Sha384 => Sha384::digest(data).to_vec(),
         AuthAlgorithm::Sha512 => Sha512::digest(data).to_vec(),
     }
-}
-
-fn localised_key(algorithm: AuthAlgorithm, password: &[u8], engine_id: &[u8]) -> Vec<u8> {
-    match algorithm {
-        AuthAlgorithm::Md5 => localised::<Md5>(password, engine_id),
-        AuthAlgorithm::Sha1 => localised::<Sha1>(password, engine_id),
-        AuthAlgorithm::Sha224 => localised::<Sha224>(password, engine_id),
-        AuthAlgorithm::Sha256 => localised::<Sha256>(password, engine_id),
-        AuthAlgorithm::Sha384 => localised::<Sha384>(password, engine_id),
-        AuthAlgorithm::Sha512 => localised::<Sha512>(password, engine_id),
-    }
-}
-
-/// A digest of the password repeated to a megabyte, and of that with the engine id in the middle (RFC 3414 appendix A.2).
-fn localised<D: Digest>(password: &[u8], engine_id: &[u8]) -> Vec<u8> {
-    const MEGABYTE: usize = 1_048_576;
-    let repeated: Vec<u8> = password.iter().copied().cycle().take(MEGABYTE).collect();
-    let key = D::digest(&repeated);
-    let mut digest = D::new();
-    digest.update(&key);
-    digest.update(engine_id);
-    digest.update(&key);
-    digest.finalize().to_vec()
 }
 
 /// Bytes of a digest in a message.
@@ -226,8 +244,8 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_standards_examples() {
         let engine_id = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-        let md5 = localised_key(AuthAlgorithm::Md5, b"maplesyrup", &engine_id);
-        let sha1 = localised_key(AuthAlgorithm::Sha1, b"maplesyrup", &engine_id);
+        let md5 = localised_key(AuthAlgorithm::Md5, &master_key(AuthAlgorithm::Md5, b"maplesyrup"), &engine_id);
+        let sha1 = localised_key(AuthAlgorithm::Sha1, &master_key(AuthAlgorithm::Sha1, b"maplesyrup"), &engine_id);
         assert_eq!(md5, 0x526f_5eed_9fcc_e26f_8964_c293_0787_d82b_u128.to_be_bytes());
         assert_eq!(sha1[..16], 0x6695_febc_9288_e362_8223_5fc7_151f_1284_u128.to_be_bytes());
     }
