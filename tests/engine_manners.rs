@@ -74,6 +74,7 @@ async fn every_printer_is_asked_one_thing_at_a_time_with_a_pause_and_within_the_
         paces: Paces::wanted(Some(100)),
         skip: std::collections::HashSet::new(),
         lockout: std::sync::Arc::<Lockout>::default(),
+        read: ReadOptions::default(),
     };
     let (sender, mut receiver) = mpsc::channel::<Found>(64);
     let (progress, _) = watch::channel(SearchProgress::default());

@@ -399,7 +399,7 @@ impl<C: Clock + Clone> Lan<C> {
         let mut readings = futures_util::stream::iter(jobs)
             .map(|(key, target, candidates)| {
                 let (client, options) = (&client, &options);
-                async move { (key, read_with(client, target, &candidates, options).await) }
+                async move { (key, read_with(client, target, &candidates, options, None).await) }
             })
             .buffer_unordered(READ_AT_ONCE)
             .ready_chunks(ACCEPT_AT_ONCE);
@@ -451,7 +451,7 @@ impl<C: Clock + Clone> Lan<C> {
         let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
             return Ok(Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence"));
         };
-        let found = read_with(&self.client, target, &candidates, &self.options).await;
+        let found = read_with(&self.client, target, &candidates, &self.options, None).await;
         match found.reading {
             Ok(reading) if reading.is_printer => {
                 if !self.remember(target, found.credentials_index, &reading) {

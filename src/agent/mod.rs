@@ -36,6 +36,7 @@ use status::Status;
 
 use crate::discovery::{Fence, Paces, RangeError};
 use crate::enroll::{EnrollError, IdentityFolder};
+use crate::printer::ReadOptions;
 use crate::snmp::{Client, ClientConfig};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
 use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
@@ -212,6 +213,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
             paces: Paces::wanted(config.snmp.packets_per_second),
             skip: HashSet::new(),
             lockout: Arc::default(),
+            read: ReadOptions::default(),
         },
         fence: fence.clone(),
         own_ranges: config.lan.ranges.clone(),

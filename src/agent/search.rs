@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::credentials::Lockout;
 use crate::discovery::{AddressSet, Fence, Neighbours, OnLink, Paces, ProbeError, Responder, SweepOptions, sweep};
-use crate::printer::{self, ReadOptions, Reading};
+use crate::printer::{self, Explanation, Memory, Outcome, ReadOptions, Reading};
 use crate::snmp::{Client, Credentials, SnmpError, Timing};
 
 /// Devices that are read at once. The engine's window bounds the packets; this bounds the memory.
@@ -37,6 +37,8 @@ pub struct SearchOptions {
     pub skip: HashSet<IpAddr>,
     /// Who has refused our users of SNMPv3.
     pub lockout: Arc<Lockout>,
+    /// How devices are read.
+    pub read: ReadOptions,
 }
 
 /// A device that answered, and what it said.
@@ -48,6 +50,16 @@ pub struct Found {
     pub credentials_index: usize,
     /// What it is; or why it fell silent.
     pub reading: Result<Reading, SnmpError>,
+    /// Where each value came from.
+    pub explanation: Explanation,
+    /// What makes its next reading short.
+    pub memory: Option<Memory>,
+}
+
+impl Found {
+    fn silent(target: SocketAddr, credentials_index: usize, error: SnmpError) -> Self {
+        Self { target, credentials_index, reading: Err(error), explanation: Explanation::default(), memory: None }
+    }
 }
 
 /// How far a search has come.
@@ -132,13 +144,19 @@ async fn read_responder(client: &Client, responder: Responder, options: &SearchO
         Some(index) => vec![index],
         None => (0..options.credentials.len()).collect(),
     };
-    read_with(client, target, &candidates, options).await
+    read_with(client, target, &candidates, options, None).await
 }
 
-/// Reads a device with the first of these credentials that lets us in.
-pub async fn read_with(client: &Client, target: SocketAddr, candidates: &[usize], options: &SearchOptions) -> Found {
+/// Reads a device with the first of these credentials that lets us in; briefly where it is remembered.
+pub async fn read_with(
+    client: &Client,
+    target: SocketAddr,
+    candidates: &[usize],
+    options: &SearchOptions,
+    memory: Option<&Memory>,
+) -> Found {
     let first = candidates.first().copied().unwrap_or(0);
-    let mut outcome = Found { target, credentials_index: first, reading: Err(SnmpError::Timeout { target, tries: 0 }) };
+    let mut outcome = Found::silent(target, first, SnmpError::Timeout { target, tries: 0 });
     let mut refusal = None;
     // With several to try, silence about one of them must not hold up the others for long.
     let retries = if candidates.len() > 1 { options.timing.retries.min(1) } else { options.timing.retries };
@@ -150,20 +168,23 @@ pub async fn read_with(client: &Client, target: SocketAddr, candidates: &[usize]
             refusal.get_or_insert(SnmpError::LockedOut { target, minutes: until.as_secs().div_ceil(60) });
             continue;
         }
-        let reading = read_device(client, target, credentials.clone(), timing).await;
-        outcome = Found { target, credentials_index: index, reading };
-        match &outcome.reading {
-            Ok(_) => {
+        match read_device(client, target, credentials.clone(), timing, &options.read, memory).await {
+            Ok(Outcome { reading, explanation, memory }) => {
                 options.lockout.forget(target);
-                return outcome;
+                return Found { target, credentials_index: index, reading: Ok(reading), explanation, memory };
             }
-            Err(error) if error.is_wrong_credentials() => {
-                options.lockout.count(target, Instant::now());
-                // What the device said of a user says more than its silence about a community.
-                refusal.get_or_insert(error.clone());
+            Err(error) => {
+                let is_silence = matches!(error, SnmpError::Timeout { .. });
+                let is_refusal = error.is_wrong_credentials();
+                outcome = Found::silent(target, index, error.clone());
+                if is_refusal {
+                    options.lockout.count(target, Instant::now());
+                    // What the device said of a user says more than its silence about a community.
+                    refusal.get_or_insert(error);
+                } else if !is_silence {
+                    return outcome;
+                }
             }
-            Err(SnmpError::Timeout { .. }) => {}
-            Err(_) => return outcome,
         }
     }
     if let Some(refusal) = refusal {
@@ -176,13 +197,18 @@ pub async fn read_with(client: &Client, target: SocketAddr, candidates: &[usize]
 ///
 /// # Errors
 /// When it does not answer, or refuses.
-pub async fn read_device(
+async fn read_device(
     client: &Client,
     target: SocketAddr,
     credentials: Credentials,
     timing: Timing,
-) -> Result<Reading, SnmpError> {
+    how: &ReadOptions,
+    memory: Option<&Memory>,
+) -> Result<Outcome, SnmpError> {
     let session = client.session(target, credentials, timing);
-    let options = ReadOptions { address: Some(target.ip().to_string()) };
-    printer::read(&session, &options).await
+    let options = ReadOptions { address: Some(target.ip().to_string()), ..how.clone() };
+    match memory {
+        Some(memory) => printer::read_known(&session, &options, memory).await,
+        None => printer::explore(&session, &options).await,
+    }
 }

@@ -60,9 +60,8 @@ enum Command {
         snmp: SnmpArgs,
         #[command(flatten)]
         fence: FenceArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        how: HowArgs,
     },
     /// Find the printers in ranges and read them.
     Scan {
@@ -104,9 +103,8 @@ enum Command {
     Replay {
         /// The recording.
         file: PathBuf,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        how: HowArgs,
     },
     /// Make the box known to a cloud.
     #[command(subcommand)]
@@ -117,6 +115,23 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// How one device is read and shown.
+#[derive(Debug, Args)]
+struct HowArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Say of each value where it came from, and what was asked and not answered.
+    #[arg(long)]
+    explain: bool,
+    /// Read by this profile too (TOML, as in src/printer/profiles); it goes before the built-in ones. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    profile: Vec<PathBuf>,
+    /// Read the text on the panel too, which may show a person's name.
+    #[arg(long)]
+    panel: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -211,12 +226,12 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run { config } => run::run(&config),
         Command::Status { runtime_dir, json } => run::status(&runtime_dir, json),
-        Command::Read { host, snmp, fence, json } => read::read(&host, &snmp, &fence, json),
+        Command::Read { host, snmp, fence, how } => read::read(&host, &snmp, &fence, &how),
         Command::Scan { ranges, port, rate, snmp, fence, json } => read::scan(&ranges, port, rate, &snmp, &fence, json),
         Command::Ping { address, count, timeout_ms, fence, json } => {
             ping::ping(address, count, Duration::from_millis(timeout_ms), &fence, json)
         }
-        Command::Replay { file, json } => read::replay(&file, json),
+        Command::Replay { file, how } => read::replay(&file, &how),
         Command::Enroll(EnrollCommand::Request { data }) => enroll::request(&data),
         Command::Enroll(EnrollCommand::Install { data, box_id, certificate, roots }) => {
             enroll::install(&data, &box_id, &certificate, &roots)

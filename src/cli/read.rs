@@ -9,14 +9,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, FenceArgs, SnmpArgs, block_on, print, print_json, resolve, show};
+use super::{Failure, FenceArgs, HowArgs, SnmpArgs, block_on, print, print_json, resolve, show};
 use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
 use crate::discovery::{DnsResolver, Fence, Paces, Ranges};
-use crate::printer::{self, ReadOptions, Reading};
+use crate::printer::{self, Explanation, Profiles, ReadOptions, Reading};
 use crate::snmp::{Client, ClientConfig, Credentials, Recording, Timing, UsmUser};
 
 /// Largest recording that is read, in bytes.
 const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Largest profile that is read, in bytes.
+const PROFILE_MAX_BYTES: usize = 256 * 1024;
 /// Devices that are handed over at once.
 const FOUND_AT_ONCE: usize = 64;
 /// Packets per second when one device is read: the engine's own limits for one device are what matters.
@@ -82,18 +84,45 @@ fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
         .map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
 }
 
-pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, json: bool) -> Result<(), Failure> {
+impl HowArgs {
+    fn options(&self) -> Result<ReadOptions, Failure> {
+        let mut profiles = Profiles::built_in();
+        for file in &self.profile {
+            let bytes = crate::store::read_bounded(file, PROFILE_MAX_BYTES)
+                .map_err(|e| Failure::failed(format!("{}: the profile cannot be read: {e}", file.display())))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Failure::failed(format!("{}: a profile is UTF-8 text", file.display())))?;
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            profiles = profiles.with(&name, &text).map_err(Failure::failed)?;
+        }
+        Ok(ReadOptions { address: None, profiles, panel: self.panel })
+    }
+
+    fn show(&self, reading: &Reading, explanation: &Explanation) -> Result<(), Failure> {
+        match (self.json, self.explain) {
+            (true, true) => print_json(&serde_json::json!({ "reading": reading, "explanation": explanation })),
+            (true, false) => print_json(reading),
+            (false, true) => print(&format!("{}\n{}", show::reading(reading), show::explanation(explanation))),
+            (false, false) => print(&show::reading(reading)),
+        }
+    }
+}
+
+pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, how: &HowArgs) -> Result<(), Failure> {
     let credentials = snmp.credentials()?;
     let fence = fence.fence()?;
-    let reading = block_on(async {
+    let options = how.options()?;
+    let (reading, mut explanation, traffic) = block_on(async {
         let target = resolve(host).await?;
         check_fence(&fence, target.ip())?;
         let client = open_client(READ_PACKETS_PER_SECOND)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
-        let options = search_options(target.port(), credentials, snmp, None);
-        read_with(&client, target, &candidates, &options).await.reading.map_err(Failure::failed)
+        let options = SearchOptions { read: options, ..search_options(target.port(), credentials, snmp, None) };
+        let found = read_with(&client, target, &candidates, &options, None).await;
+        Ok((found.reading.map_err(Failure::failed)?, found.explanation, client.statistics()))
     })?;
-    show_reading(&reading, json)
+    explanation.traffic = Some(format!("{} packets sent, {} received", traffic.sent, traffic.received));
+    how.show(&reading, &explanation)
 }
 
 fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rate: Option<u32>) -> SearchOptions {
@@ -104,11 +133,8 @@ fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rat
         paces: Paces::wanted(rate),
         skip: HashSet::new(),
         lockout: Arc::<Lockout>::default(),
+        read: ReadOptions::default(),
     }
-}
-
-fn show_reading(reading: &Reading, json: bool) -> Result<(), Failure> {
-    if json { print_json(reading) } else { print(&show::reading(reading)) }
 }
 
 pub(super) fn scan(
@@ -175,7 +201,8 @@ fn show_found(found: Vec<Found>, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn replay(file: &Path, json: bool) -> Result<(), Failure> {
+pub(super) fn replay(file: &Path, how: &HowArgs) -> Result<(), Failure> {
+    let options = how.options()?;
     let unreadable = |problem: String| Failure::failed(format!("{}: {problem}", file.display()));
     let bytes = crate::store::read_bounded(file, RECORDING_MAX_BYTES)
         .map_err(|e| unreadable(format!("the recording cannot be read: {e}")))?;
@@ -183,8 +210,7 @@ pub(super) fn replay(file: &Path, json: bool) -> Result<(), Failure> {
     for skipped in recording.skipped() {
         tracing::warn!("{}: {skipped}; left out", file.display());
     }
-    let read =
-        async { printer::read(&recording, &ReadOptions::default()).await.map_err(|e| unreadable(e.to_string())) };
-    let reading = block_on(read)?;
-    show_reading(&reading, json)
+    let outcome =
+        block_on(async { printer::explore(&recording, &options).await.map_err(|e| unreadable(e.to_string())) })?;
+    how.show(&outcome.reading, &outcome.explanation)
 }

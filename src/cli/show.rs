@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write as _};
 use tokio::sync::watch;
 
 use crate::agent::SearchProgress;
-use crate::printer::{Reading, Supply};
+use crate::printer::{Explanation, Reading, Supply};
 
 /// Width of a supply's bar, in characters.
 const BAR_CHARS: u32 = 20;
@@ -45,6 +45,7 @@ fn write_reading(out: &mut String, reading: &Reading) -> std::fmt::Result {
         ("name", &reading.name),
         ("address", &reading.address),
         ("MAC", &reading.mac),
+        ("location", &reading.location),
         ("status", &reading.status.printer),
     ] {
         writeln!(out, "  {label:<10}{}", or_dash(value.as_deref()))?;
@@ -88,12 +89,33 @@ fn write_reading(out: &mut String, reading: &Reading) -> std::fmt::Result {
     }
     for alert in &reading.alerts {
         let text = alert.description.as_deref().unwrap_or(&alert.code);
-        writeln!(out, "  {:<10} {}", plain(&alert.severity), plain(text))?;
+        let service = if alert.service_required { "  (service)" } else { "" };
+        writeln!(out, "  {:<10} {}{service}", plain(&alert.severity), plain(text))?;
+    }
+    for line in &reading.panel {
+        writeln!(out, "panel       {}", plain(line))?;
     }
     if !reading.flags.is_empty() {
         writeln!(out, "flags       {}", plain(&reading.flags.join(", ")))?;
     }
     Ok(())
+}
+
+/// Where the values of a reading came from.
+pub(super) fn explanation(explanation: &Explanation) -> String {
+    let mut out = String::from("where it came from\n");
+    for line in &explanation.lines {
+        let _ =
+            writeln!(out, "  {:<22} {:<34} {}", plain(&line.what), clip(&plain(&line.value), 34), plain(&line.source));
+    }
+    let _ = writeln!(out, "asked and not there: {}", explanation.unanswered.len());
+    for oid in &explanation.unanswered {
+        let _ = writeln!(out, "  {}", plain(oid));
+    }
+    if let Some(traffic) = &explanation.traffic {
+        let _ = writeln!(out, "{}", plain(traffic));
+    }
+    out.trim_end().to_owned()
 }
 
 fn level(supply: &Supply) -> String {

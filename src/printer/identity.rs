@@ -1,111 +1,207 @@
 //! Who a device is: vendor, model, serial number, firmware, name. Several places may say it; the profile gives their order,
 //! and what the standard objects say comes last.
 
-use super::profile::{Decode, Place, Profile, Standard};
+use super::ask::Ask;
+use super::profile::{Decode, Lookup, Place, Profile, Source};
 use super::recognise::Recognition;
 use super::{device_id, text};
-use crate::snmp::{Oid, VarBind};
+use crate::snmp::{ObjectSource, Oid, SnmpError, Value, WalkLimits};
 
 /// Serial numbers that are none.
-const PLACEHOLDERS: &[&str] =
-    &["N/A", "NA", "NONE", "UNKNOWN", "UNDEFINED", "NOT AVAILABLE", "SERIAL", "S/N", "-", "NULL"];
+const PLACEHOLDERS: &[&str] = &[
+    "N/A",
+    "NA",
+    "NONE",
+    "UNKNOWN",
+    "UNDEFINED",
+    "UNINITIALIZED",
+    "NOT AVAILABLE",
+    "NOT SET",
+    "DEFAULT",
+    "SERIAL",
+    "SERIAL NUMBER",
+    "S/N",
+    "-",
+    "NULL",
+    "1234567890",
+    "0123456789",
+    "123456789",
+    "12345678",
+];
 /// Shortest serial number that is believed, in characters.
 const SERIAL_MIN_CHARS: usize = 4;
 /// Longest model that is believed, in characters: what is longer is a sentence.
 const MODEL_MAX_CHARS: usize = 64;
 
 /// Everything that was read before it is known who the device is.
-pub(super) struct Clues<'a> {
-    pub recognition: &'a Recognition,
-    /// Answers to the GET of the profile's and the standard instances.
-    pub values: &'a [VarBind],
-    pub hr_device_descr: Option<String>,
+pub(super) struct Clues<'a, 's, 'p, S> {
+    pub recognition: &'a Recognition<'p>,
+    /// With the answers to the GET of the profile's instances.
+    pub ask: &'a mut Ask<'s, S>,
     pub printer_name: Option<String>,
     pub serial_number: Option<String>,
-    pub device_id: Option<String>,
 }
 
-impl Clues<'_> {
-    fn object(&self, oid: &Oid, decode: Decode) -> Option<String> {
-        let value = self.values.iter().find(|vb| vb.oid == *oid).map(|vb| &vb.value)?;
+/// A text, and which rule gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub text: String,
+    pub source: String,
+}
+
+impl Found {
+    fn standard(text: String, source: &str) -> Self {
+        Self { text, source: source.to_owned() }
+    }
+}
+
+impl<S: ObjectSource> Clues<'_, '_, '_, S> {
+    fn object(&self, oid: &Oid, decode: &Decode) -> Option<String> {
+        let value = self.ask.value(oid)?;
+        let charset = self.ask.charset();
         match decode {
-            Decode::Text => text::of_value(value),
+            // A few makers keep a serial number as a number.
+            Decode::Text => charset.of_value(value).or_else(|| value.as_i64().map(|number| number.to_string())),
             Decode::Pml => text::of_pml(value),
+            Decode::HexText => text::of_hex_text(value, charset),
+            Decode::DeviceId(key) => device_id::field(&charset.of_value(value)?, key).map(str::to_owned),
         }
     }
 
-    fn at(&self, place: &Place) -> Option<String> {
-        let sys_descr = self.recognition.sys_descr.as_deref();
-        let found = if let Some(oid) = &place.oid {
-            let text = self.object(oid, place.decode)?;
-            match &place.part {
-                Some(part) => part.part_of(&text)?.to_owned(),
-                None => text,
-            }
-        } else if let Some(pattern) = &place.sys_descr {
-            pattern.part_of(sys_descr?)?.to_owned()
-        } else if let Some(pattern) = &place.hr_device_descr {
-            pattern.part_of(self.hr_device_descr.as_deref()?)?.to_owned()
-        } else if let Some(key) = &place.device_id {
-            device_id::field(self.device_id.as_deref()?, key)?.to_owned()
-        } else {
-            match place.standard? {
-                Standard::SerialNumber => self.serial_number.clone()?,
-                Standard::PrinterName => self.printer_name.clone()?,
-            }
-        };
-        let found = text::squeeze(&found);
-        (!found.is_empty()).then_some(found)
-    }
-
-    fn first(&self, places: &[Place]) -> Option<String> {
-        places.iter().find_map(|place| self.at(place))
-    }
-
-    pub(super) fn vendor(&self) -> Option<String> {
-        match self.recognition.profile {
-            Some(profile) => Some(profile.vendor_of(self.recognition.sys_descr.as_deref()).to_owned()),
-            None => device_id::field(self.device_id.as_deref()?, "MFG").map(text::squeeze),
+    /// The value beside the first name that matches.
+    async fn lookup(&mut self, lookup: &Lookup) -> Result<Option<String>, SnmpError> {
+        let charset = self.ask.charset();
+        let is_it = |value: &Value| charset.of_value(value).is_some_and(|name| lookup.r#where.matches(&name));
+        if !lookup.rows.is_empty() {
+            // Their cells have come with the other instances.
+            let named =
+                |index: &&super::profile::Index| self.ask.value(&lookup.names.with(&index.0)).is_some_and(is_it);
+            let row = lookup.rows.iter().find(named);
+            return Ok(row.and_then(|index| self.ask.text(&lookup.values.with(&index.0))));
         }
+        let names = self.ask.walk(&lookup.names, WalkLimits::default()).await?;
+        let Some((oid, _)) = names.iter().find(|(_, value)| is_it(value)) else { return Ok(None) };
+        let Some(index) = oid.suffix_of(&lookup.names) else { return Ok(None) };
+        let instance = lookup.values.with(index);
+        self.ask.get(std::slice::from_ref(&instance)).await?;
+        Ok(self.ask.text(&instance))
     }
 
-    pub(super) fn model(&self, vendor: Option<&str>) -> Option<String> {
-        let profile = self.recognition.profile;
-        let by_profile = profile.and_then(|profile| self.first(&profile.model));
-        let by_device_id = || self.device_id.as_deref().and_then(|id| device_id::field(id, "MDL")).map(text::squeeze);
-        let general = || {
-            by_device_id().or_else(|| self.hr_device_descr.as_deref().map(text::squeeze)).or_else(|| {
-                let name = self.printer_name.as_deref().map(text::squeeze);
-                // Where a known vendor has a model in sysDescr its profile says so; else what stands there is no model.
-                let sys_descr = self.recognition.sys_descr.as_deref().filter(|_| profile.is_none());
-                name.or_else(|| sys_descr.map(text::squeeze))
-            })
+    async fn at(&mut self, place: &Place) -> Result<Option<String>, SnmpError> {
+        let recognition = self.recognition;
+        let whole = match &place.from {
+            Source::Object { oid, decode } => self.object(oid, decode),
+            Source::Lookup(lookup) => self.lookup(lookup).await?,
+            Source::SysDescr => recognition.sys_descr.clone(),
+            Source::HrDeviceDescr => recognition.hr_device_descr.clone(),
+            Source::PrinterName => self.printer_name.clone(),
+            Source::SerialNumber => self.serial_number.clone(),
+            Source::DeviceId(key) => {
+                recognition.device_id.as_deref().and_then(|id| device_id::field(id, key)).map(str::to_owned)
+            }
         };
-        by_profile
-            .or_else(general)
-            .map(|model| clean_model(&model, profile, vendor))
-            .filter(|model| !model.is_empty() && model.chars().count() <= MODEL_MAX_CHARS)
-    }
-
-    pub(super) fn serial(&self) -> Option<String> {
-        let by_profile = self.recognition.profile.and_then(|profile| {
-            profile.serial.iter().filter_map(|place| self.at(place)).find(|serial| is_serial(serial))
+        let part = whole.and_then(|whole| match &place.part {
+            Some(part) => part.part_of(&whole).map(text::printable),
+            None => Some(text::printable(&whole)),
         });
-        let general = || {
-            let device_id = self.device_id.as_deref().and_then(|id| device_id::field(id, "SN")).map(str::to_owned);
-            [self.serial_number.clone(), device_id].into_iter().flatten().find(|serial| is_serial(serial))
+        Ok(part.filter(|text| !text.is_empty()))
+    }
+
+    /// The first place that has something that will do.
+    async fn first(&mut self, places: &[Place], will_do: fn(&str) -> bool) -> Result<Option<Found>, SnmpError> {
+        for place in places {
+            if let Some(text) = self.at(place).await?.filter(|text| will_do(text)) {
+                let file = self.recognition.profile.map_or("", |profile| &profile.file);
+                return Ok(Some(Found { text, source: format!("{file}:{}", place.line) }));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn model(&mut self) -> Result<Option<Found>, SnmpError> {
+        let profile = self.recognition.profile;
+        let found = match profile {
+            Some(profile) => self.first(&profile.model, is_model).await?,
+            None => None,
         };
-        by_profile.or_else(general)
+        let found = found.or_else(|| self.general_model());
+        let mfg = self.maker_in_device_id();
+        Ok(found
+            .map(|found| Found { text: clean_model(&found.text, profile, mfg.as_deref()), ..found })
+            .filter(|found| is_model(&found.text)))
     }
 
-    pub(super) fn firmware(&self) -> Option<String> {
-        self.recognition.profile.and_then(|profile| self.first(&profile.firmware))
+    /// Where every device may have its model.
+    fn general_model(&self) -> Option<Found> {
+        let recognition = self.recognition;
+        let device_id = recognition.device_id.as_deref().and_then(|id| device_id::field(id, "MDL"));
+        // Where a known vendor has a model in sysDescr its profile says so; else what stands there is no model.
+        let sys_descr = recognition.sys_descr.as_deref().filter(|_| recognition.profile.is_none());
+        let places = [
+            (device_id, "device id MDL"),
+            (recognition.hr_device_descr.as_deref(), "RFC 2790 hrDeviceDescr"),
+            (self.printer_name.as_deref(), "RFC 3805 prtGeneralPrinterName"),
+            (sys_descr, "RFC 3418 sysDescr"),
+        ];
+        let found = |(text, source): (Option<&str>, &str)| {
+            let text = text::squeeze(text?);
+            (!text.is_empty()).then(|| Found::standard(text, source))
+        };
+        places.into_iter().find_map(found)
     }
 
-    pub(super) fn name(&self) -> Option<String> {
-        let by_profile = self.recognition.profile.and_then(|profile| self.first(&profile.name));
-        by_profile.or_else(|| self.recognition.sys_name.clone())
+    fn maker_in_device_id(&self) -> Option<String> {
+        device_id::field(self.recognition.device_id.as_deref()?, "MFG").map(text::squeeze)
     }
+
+    /// `model` may tell one brand from another.
+    pub(super) fn vendor(&self, model: Option<&str>) -> Option<Found> {
+        let Some(profile) = self.recognition.profile else {
+            return Some(Found::standard(self.maker_in_device_id()?, "device id MFG"));
+        };
+        let vendor = profile.vendor_of(&self.recognition.appearance(), model);
+        Some(Found { text: vendor.to_owned(), source: profile.file.clone() })
+    }
+
+    pub(super) async fn serial(&mut self) -> Result<Option<Found>, SnmpError> {
+        let profile = self.recognition.profile;
+        let found = match profile {
+            Some(profile) => self.first(&profile.serial, is_serial).await?,
+            None => None,
+        };
+        let device_id = || self.recognition.device_id.as_deref().and_then(|id| device_id::field(id, "SN"));
+        let found = found
+            .or_else(|| Some(Found::standard(self.serial_number.clone()?, "RFC 3805 prtGeneralSerialNumber")))
+            .filter(|found| is_serial(&found.text))
+            .or_else(|| Some(Found::standard(text::squeeze(device_id()?), "device id SN")))
+            .filter(|found| is_serial(&found.text));
+        Ok(found.map(|found| Found { text: normal_serial(&found.text, profile), ..found }))
+    }
+
+    pub(super) async fn firmware(&mut self) -> Result<Option<Found>, SnmpError> {
+        let Some(profile) = self.recognition.profile else { return Ok(None) };
+        self.first(&profile.firmware, |_| true).await
+    }
+
+    pub(super) async fn name(&mut self) -> Result<Option<Found>, SnmpError> {
+        let by_profile = match self.recognition.profile {
+            Some(profile) => self.first(&profile.name, |_| true).await?,
+            None => None,
+        };
+        Ok(by_profile.or_else(|| Some(Found::standard(self.recognition.sys_name.clone()?, "RFC 3418 sysName"))))
+    }
+}
+
+fn is_model(text: &str) -> bool {
+    let has_letter_or_digit = text.chars().any(char::is_alphanumeric);
+    has_letter_or_digit && text.chars().count() <= MODEL_MAX_CHARS
+}
+
+/// As its maker writes it, where it can be written in two ways.
+fn normal_serial(serial: &str, profile: Option<&Profile>) -> String {
+    let rules = profile.map(|profile| profile.serial_rules.as_slice()).unwrap_or_default();
+    let normal = rules.iter().find(|rule| rule.matches(serial)).and_then(|rule| rule.part_of(serial));
+    normal.filter(|serial| is_serial(serial)).unwrap_or(serial).to_owned()
 }
 
 /// Without the vendor in front and " series" behind.

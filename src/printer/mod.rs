@@ -6,16 +6,28 @@
 //! it came from; no object about a person or a job is asked for; a device that is no printer is left after a few requests.
 //! Who may call it: agent, the command line.
 
+mod alerts;
+mod ask;
 mod device_id;
+mod explain;
 mod identity;
+mod memory;
+mod meter_key;
+mod meters;
+mod paper;
 mod profile;
 mod read;
 mod reading;
 mod recognise;
 mod supplies;
+mod supply_words;
 mod tables;
 mod text;
 mod words;
 
-pub use read::{ReadOptions, read};
-pub use reading::{Alert, InputTray, Meter, Reading, Status, Supply};
+pub use explain::{Explanation, Line};
+pub use memory::Memory;
+pub use meter_key::{Colour, Function, MeterKey, MeterNameError, Scope, Sides, Size, Weight};
+pub use profile::{MeterRules, ProfileError, ProfileKey, ProfileSetError, Profiles, signed_bytes};
+pub use read::{Outcome, ReadOptions, explore, read, read_known};
+pub use reading::{Alert, Capabilities, Cover, InputTray, Meter, OutputBin, Reading, Status, Supply};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::meter_key::MeterKey;
+
 /// One reading of one device. What the device did not say is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
@@ -35,6 +37,18 @@ pub struct Reading {
     pub input_trays: Vec<InputTray>,
     /// What was odd about this reading.
     pub flags: Vec<String>,
+    /// Where it stands, in the words of its administrator (sysLocation).
+    pub location: Option<String>,
+    /// Where printed paper goes.
+    pub output_bins: Vec<OutputBin>,
+    /// Its doors.
+    pub covers: Vec<Cover>,
+    /// What it can do, where objects say so.
+    pub capabilities: Capabilities,
+    /// What stands on its panel; only where that is configured, as it may be a person's name.
+    pub panel: Vec<String>,
+    /// The profile that it was read by.
+    pub profile: Option<String>,
 }
 
 /// How the device is.
@@ -64,6 +78,12 @@ pub struct Alert {
     pub location: Option<i64>,
     /// sysUpTime when it arose, in hundredths of a second.
     pub time_centiseconds: Option<u64>,
+    /// prtAlertGroupIndex: which of the group.
+    pub group_index: Option<i64>,
+    /// How long it has been there when it was read, in seconds.
+    pub since_s: Option<u64>,
+    /// Whether somebody has to come for it.
+    pub service_required: bool,
 }
 
 /// A counter.
@@ -77,6 +97,15 @@ pub struct Meter {
     pub unit: String,
     /// The object.
     pub oid: String,
+    /// What it counts; the name is made of it.
+    #[serde(flatten)]
+    pub key: MeterKey,
+    /// What the object has, where `value` is not just that: scaled, cut out of a text, added up.
+    pub raw: Option<String>,
+    /// How old the value was when the reading was complete, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// RFC 3805, or the profile and its line.
+    pub source: String,
 }
 
 /// A row of prtMarkerSuppliesTable.
@@ -106,6 +135,8 @@ pub struct Supply {
     pub percent: Option<u32>,
     /// ok, low, empty, some, unknown, unlimited.
     pub state: String,
+    /// prtMarkerSuppliesMarkerIndex.
+    pub marker: Option<i64>,
 }
 
 /// A row of prtInputTable.
@@ -123,9 +154,69 @@ pub struct InputTray {
     pub level: Option<i64>,
     /// ok, low, empty, some, unknown, unlimited.
     pub state: String,
+    /// prtInputType in words.
+    pub r#type: Option<String>,
+    /// prtInputCapacityUnit in words.
+    pub unit: String,
+    /// prtInputStatus in words: what it can do, and what is the matter.
+    pub status: Vec<String>,
+}
+
+/// A row of prtOutputTable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputBin {
+    /// hrDeviceIndex.prtOutputIndex: "1.1".
+    pub index: String,
+    /// prtOutputName, else prtOutputDescription.
+    pub name: Option<String>,
+    /// As the device gave it: −1 unlimited, −2 unknown.
+    pub max_capacity: Option<i64>,
+    /// The room that is left, as the device gave it: −1 unlimited, −2 unknown, −3 some.
+    pub remaining_capacity: Option<i64>,
+    /// prtOutputStatus in words: what it can do, and what is the matter.
+    pub status: Vec<String>,
+}
+
+/// A row of prtCoverTable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cover {
+    /// hrDeviceIndex.prtCoverIndex: "1.1".
+    pub index: String,
+    /// prtCoverDescription.
+    pub description: Option<String>,
+    /// open, closed, interlock_open, interlock_closed, other, unknown.
+    pub status: String,
+}
+
+/// What a device can do. Absent where nothing says so: a device that does not tell is not one that cannot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Prints in colour: it has supplies or colorants other than black.
+    pub colour: Option<bool>,
+    /// Prints on both sides by itself (prtMediaPathType).
+    pub duplex: Option<bool>,
+    /// Takes A3 or ledger (prtMediaPathMaxMediaXFeedDir).
+    pub large: Option<bool>,
+    /// Copies: it has a meter for copies.
+    pub copy: Option<bool>,
+    /// Scans: it has a meter for scans.
+    pub scan: Option<bool>,
+    /// Faxes: it has a meter for faxes.
+    pub fax: Option<bool>,
+    /// Pages a minute (prtMediaPathMaxSpeed).
+    pub pages_per_minute: Option<u32>,
 }
 
 impl Reading {
+    /// The same without the times that its values took to come: for comparing what was said.
+    #[must_use]
+    pub fn without_ages(mut self) -> Self {
+        for meter in &mut self.meters {
+            meter.age_ms = None;
+        }
+        self
+    }
+
     /// What the device is known by, in the order of certainty: vendor and serial number; MAC and sysObjectID; the address
     /// alone, which is provisional.
     #[must_use]

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use super::ask::Ask;
+use super::profile::SupplyRules;
 use super::reading::Supply;
-use super::tables::{Table, index_text, state_of};
-use super::{text, words};
+use super::supply_words::{colour_in, kind_in, part_number_in, serial_in};
+use super::tables::{Row, Table, index_text, state_of};
+use super::words;
 use crate::oid;
-use crate::snmp::{ObjectSource, SnmpError, Value};
+use crate::snmp::{ObjectSource, Oid, SnmpError};
 
 // Columns of prtMarkerSuppliesEntry.
+const MARKER_INDEX: u32 = 2;
 const COLORANT_INDEX: u32 = 3;
 const CLASS: u32 = 4;
 const TYPE: u32 = 5;
@@ -19,85 +23,104 @@ const LEVEL: u32 = 9;
 /// prtMarkerColorantValue.
 const COLORANT_VALUE: u32 = 4;
 
-/// Words for colours as descriptions have them, in the languages that printers speak. The longest match wins.
-const COLOUR_WORDS: &[(&str, &str)] = &[
-    ("black", "black"),
-    ("schwarz", "black"),
-    ("noir", "black"),
-    ("negro", "black"),
-    ("nero", "black"),
-    ("preto", "black"),
-    ("zwart", "black"),
-    ("cyan", "cyan"),
-    ("cian", "cyan"),
-    ("ciano", "cyan"),
-    ("cyaan", "cyan"),
-    ("magenta", "magenta"),
-    ("yellow", "yellow"),
-    ("gelb", "yellow"),
-    ("jaune", "yellow"),
-    ("amarillo", "yellow"),
-    ("giallo", "yellow"),
-    ("amarelo", "yellow"),
-    ("geel", "yellow"),
-    ("light cyan", "light cyan"),
-    ("light magenta", "light magenta"),
-    ("photo black", "photo black"),
-    ("matte black", "matte black"),
-    ("gray", "gray"),
-    ("grey", "gray"),
-    ("white", "white"),
-    ("clear", "clear"),
-];
-
-/// The supplies, and whether the table is whole and every level lies within its capacity.
+/// The supplies, and whether every level lies within its capacity.
 pub(super) struct Supplies {
     pub supplies: Vec<Supply>,
-    pub incomplete: bool,
     pub out_of_range: bool,
 }
 
-pub(super) async fn read<S: ObjectSource>(source: &S) -> Result<Supplies, SnmpError> {
-    let table = Table::read_whole(source, &oid!(1, 3, 6, 1, 2, 1, 43, 11, 1, 1)).await?;
-    let colorants = if table.rows.values().any(|row| row.contains_key(&COLORANT_INDEX)) {
-        colorants(source).await?
+pub(super) async fn read<S: ObjectSource>(
+    ask: &mut Ask<'_, S>,
+    rules: Option<&SupplyRules>,
+) -> Result<Supplies, SnmpError> {
+    let columns = [MARKER_INDEX, COLORANT_INDEX, CLASS, TYPE, DESCRIPTION, UNIT, MAX_CAPACITY, LEVEL];
+    let table = ask.table(&oid!(1, 3, 6, 1, 2, 1, 43, 11, 1, 1), &columns).await?;
+    let colorants = if table.rows.values().any(|row| row.number(COLORANT_INDEX).is_some_and(|n| n > 0)) {
+        colorants(ask).await?
     } else {
         BTreeMap::new()
     };
+    // Indexes alone, as some agents keep for slots that hold nothing, are no supply.
+    let is_there = |(_, row): &(&Vec<u32>, &Row)| row.value(LEVEL).is_some() || row.value(DESCRIPTION).is_some();
+    let rows: Vec<(&Vec<u32>, &Row)> = unique(&table).into_iter().filter(is_there).collect();
+    let numbers = vendor_numbers(ask, rules, &rows).await?;
     let mut out_of_range = false;
-    let supplies = table
-        .rows
+    let supplies = rows
         .iter()
-        // Indexes alone, as some agents keep for slots that hold nothing, are no supply.
-        .filter(|(_, row)| row.contains_key(&LEVEL) || row.contains_key(&DESCRIPTION))
-        .map(|(index, row)| supply(index, row, &colorants, &mut out_of_range))
+        .map(|(index, row)| {
+            let mut supply = supply(index, row, &colorants, rules, &mut out_of_range);
+            let (part_number, serial) = numbers.get(*index).cloned().unwrap_or_default();
+            supply.part_number = part_number.or(supply.part_number);
+            supply.serial = serial.or(supply.serial);
+            supply
+        })
         .collect();
-    Ok(Supplies { supplies, incomplete: table.incomplete, out_of_range })
+    Ok(Supplies { supplies, out_of_range })
 }
 
-async fn colorants<S: ObjectSource>(source: &S) -> Result<BTreeMap<Vec<u32>, String>, SnmpError> {
-    let table = Table::read(source, &oid!(1, 3, 6, 1, 2, 1, 43, 12, 1, 1), &[COLORANT_VALUE]).await?;
-    Ok(table
-        .rows
-        .into_iter()
-        .filter_map(|(index, row)| {
-            let value = row.get(&COLORANT_VALUE).and_then(text::of_value)?;
-            Some((index, colour_in(&value)?))
-        })
-        .collect())
+/// The rows, but for those that a device lists a second time under another hrDeviceIndex, alike in every cell.
+fn unique(table: &Table) -> Vec<(&Vec<u32>, &Row)> {
+    let mut unique: Vec<(&Vec<u32>, &Row)> = Vec::new();
+    for (index, row) in &table.rows {
+        let is_same = |(other, other_row): &&(&Vec<u32>, &Row)| other.get(1..) == index.get(1..) && *other_row == row;
+        if row.value(DESCRIPTION).is_none() || !unique.iter().any(|known| is_same(&known)) {
+            unique.push((index, row));
+        }
+    }
+    unique
+}
+
+/// Part and serial numbers, by a supply's index.
+type Numbers = BTreeMap<Vec<u32>, (Option<String>, Option<String>)>;
+
+/// What the vendor has in columns of its own, whose rows have a supply's whole index or its last arc.
+async fn vendor_numbers<S: ObjectSource>(
+    ask: &mut Ask<'_, S>,
+    rules: Option<&SupplyRules>,
+    rows: &[(&Vec<u32>, &Row)],
+) -> Result<Numbers, SnmpError> {
+    let Some(rules) = rules else { return Ok(Numbers::new()) };
+    let instances = |column: &Oid| -> Vec<(Vec<u32>, Oid)> {
+        let both = |index: &Vec<u32>| {
+            let last = index.last().copied().unwrap_or_default();
+            [(index.clone(), column.with(index)), (index.clone(), column.with(&[last]))]
+        };
+        rows.iter().flat_map(|(index, _)| both(index)).collect()
+    };
+    let part_numbers: Vec<(Vec<u32>, Oid)> = rules.part_number.iter().flat_map(&instances).collect();
+    let serials: Vec<(Vec<u32>, Oid)> = rules.serial.iter().flat_map(&instances).collect();
+    let asked: Vec<Oid> = part_numbers.iter().chain(&serials).map(|(_, oid)| oid.clone()).collect();
+    ask.get(&asked).await?;
+    let mut numbers = Numbers::new();
+    let said = |oid: &Oid| ask.text(oid).filter(|text| super::identity::is_serial(text));
+    for (index, oid) in part_numbers {
+        let entry = numbers.entry(index).or_default();
+        entry.0 = entry.0.take().or_else(|| said(&oid));
+    }
+    for (index, oid) in serials {
+        let entry = numbers.entry(index).or_default();
+        entry.1 = entry.1.take().or_else(|| said(&oid));
+    }
+    Ok(numbers)
+}
+
+async fn colorants<S: ObjectSource>(ask: &mut Ask<'_, S>) -> Result<BTreeMap<Vec<u32>, String>, SnmpError> {
+    let table = ask.table(&oid!(1, 3, 6, 1, 2, 1, 43, 12, 1, 1), &[COLORANT_VALUE]).await?;
+    let colour = |(index, row): (Vec<u32>, Row)| Some((index, colour_in(&row.text(COLORANT_VALUE)?)?));
+    Ok(table.rows.into_iter().filter_map(colour).collect())
 }
 
 fn supply(
     index: &[u32],
-    row: &BTreeMap<u32, Value>,
+    row: &Row,
     colorants: &BTreeMap<Vec<u32>, String>,
+    rules: Option<&SupplyRules>,
     out_of_range: &mut bool,
 ) -> Supply {
-    let number = |column: u32| row.get(&column).and_then(Value::as_i64);
-    let word = |column, words: fn(i64) -> String| number(column).map_or_else(|| "unknown".to_owned(), words);
-    let description = row.get(&DESCRIPTION).and_then(text::of_value);
-    let (level, max_capacity) = (number(LEVEL), number(MAX_CAPACITY));
-    let colorant = number(COLORANT_INDEX)
+    let description = row.text(DESCRIPTION);
+    let (level, max_capacity) = (row.number(LEVEL), row.number(MAX_CAPACITY));
+    let colorant = row
+        .number(COLORANT_INDEX)
         .filter(|&colorant| colorant > 0)
         .and_then(|colorant| u32::try_from(colorant).ok())
         .zip(index.first())
@@ -109,19 +132,35 @@ fn supply(
         }
         _ => None,
     };
+    // A word of the description stands in where no object says what it is, never against one that does.
+    let by_description = || description.as_deref().and_then(kind_in).unwrap_or("unknown").to_owned();
+    let kind = row.number(TYPE).map_or_else(by_description, words::supply_type);
+    let class = row.number(CLASS).map_or_else(|| class_of(&kind).to_owned(), words::supply_class);
+    let part_number = description.as_deref().and_then(|text| part_number_in(text, rules));
+    let by_words = || description.as_deref().and_then(colour_in).or_else(|| part_number.as_deref().and_then(colour_in));
     Supply {
         index: index_text(index),
-        r#type: word(TYPE, words::supply_type),
-        class: word(CLASS, words::supply_class),
-        colour: colorant.or_else(|| description.as_deref().and_then(colour_in)),
-        part_number: description.as_deref().and_then(part_number_in),
-        serial: description.as_deref().and_then(serial_in),
-        unit: word(UNIT, words::unit),
+        colour: colorant.or_else(by_words),
+        class,
+        r#type: kind,
+        serial: description.as_deref().and_then(|text| serial_in(text, rules)),
+        unit: row.number(UNIT).map_or_else(|| "unknown".to_owned(), words::unit),
         max_capacity,
         level,
         percent,
         state: state_of(level, max_capacity).to_owned(),
+        marker: row.number(MARKER_INDEX).filter(|n| *n > 0),
+        part_number,
         description,
+    }
+}
+
+/// The class that goes with a type, where the device does not say it.
+fn class_of(kind: &str) -> &'static str {
+    match kind {
+        "wasteToner" | "wasteInk" | "wasteWax" | "wasteWater" | "wastePaper" => "filled",
+        "unknown" | "other" => "unknown",
+        _ => "consumed",
     }
 }
 
@@ -131,60 +170,44 @@ fn percent_of(level: i64, max: i64) -> Option<u32> {
     u32::try_from((level * 200 + max) / (2 * max)).ok()
 }
 
-fn colour_in(text: &str) -> Option<String> {
-    let text = text.to_lowercase();
-    let found = COLOUR_WORDS.iter().filter(|(word, _)| text.contains(word)).max_by_key(|(word, _)| word.len());
-    found.map(|(_, colour)| (*colour).to_owned())
-}
-
-/// What follows `mark`, up to a separator, where it looks like a number of a part.
-fn after<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
-    let rest = text.get(text.find(mark)? + mark.len()..)?.trim_start();
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(rest.len());
-    rest.get(..end).filter(|found| found.len() >= 4)
-}
-
-fn part_number_in(description: &str) -> Option<String> {
-    // Xerox: "Black Toner, PN 006R01509;SN…"; HP: "Black Cartridge HP CF410A".
-    let found = after(description, "PN ").or_else(|| {
-        after(description, " HP ").filter(|word| {
-            word.starts_with(|c: char| c.is_ascii_uppercase()) && word.bytes().any(|b| b.is_ascii_digit())
-        })
-    });
-    found.map(str::to_owned)
-}
-
-fn serial_in(description: &str) -> Option<String> {
-    // Xerox: ";SN48178080"; Samsung: "S/N:CRUM-1234".
-    after(description, "S/N:")
-        .or_else(|| after(description, ";SN"))
-        .filter(|found| *found != "CRUM-")
-        .map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snmp::Value;
     use proptest::prelude::*;
 
-    #[test]
-    fn numbers_are_found_in_descriptions() {
-        let xerox = "Black Toner, PN 006R01509;SN48178080123";
-        assert_eq!(part_number_in(xerox).as_deref(), Some("006R01509"));
-        assert_eq!(serial_in(xerox).as_deref(), Some("48178080123"));
-        assert_eq!(part_number_in("Black Cartridge HP CF410A").as_deref(), Some("CF410A"));
-        assert_eq!(serial_in("Black Toner S/N:CRUM-18012345678").as_deref(), Some("CRUM-18012345678"));
-        assert_eq!(serial_in("Black Toner Cartridge S/N:CRUM-"), None);
-        assert_eq!(serial_in("Fuser S/N:"), None);
-        assert_eq!(part_number_in("Waste Toner Box"), None);
+    fn row(cells: &[(u32, Value)]) -> Row {
+        let mut table = Table::default();
+        let entry = oid!(1, 3);
+        table.add(&entry, cells.iter().map(|(column, value)| (entry.with(&[*column, 1, 1]), value.clone())));
+        table.rows.remove(&vec![1, 1]).unwrap_or_default()
+    }
+
+    fn of(cells: &[(u32, Value)]) -> Supply {
+        supply(&[1, 1], &row(cells), &BTreeMap::new(), None, &mut false)
+    }
+
+    fn text(text: &str) -> Value {
+        Value::OctetString(text.as_bytes().to_vec())
     }
 
     #[test]
-    fn colours_are_known_in_several_languages() {
-        assert_eq!(colour_in("Cartouche de toner jaune").as_deref(), Some("yellow"));
-        assert_eq!(colour_in("Toner (Black)").as_deref(), Some("black"));
-        assert_eq!(colour_in("Photo Black Ink").as_deref(), Some("photo black"));
-        assert_eq!(colour_in("Fuser"), None);
+    fn an_object_goes_before_a_word_and_a_word_before_nothing() {
+        let said = of(&[(TYPE, Value::Integer(1)), (DESCRIPTION, text("Transfer Roller"))]);
+        assert_eq!((said.r#type.as_str(), said.class.as_str()), ("other", "unknown"));
+        let unsaid = of(&[(DESCRIPTION, text("Resttonerbehälter"))]);
+        assert_eq!((unsaid.r#type.as_str(), unsaid.class.as_str()), ("wasteToner", "filled"));
+        assert_eq!(of(&[(LEVEL, Value::Integer(5))]).r#type, "unknown");
+    }
+
+    #[test]
+    fn a_supply_that_is_listed_under_two_devices_is_one() {
+        let entry = oid!(1, 3);
+        let cell = |device: u32, index: u32, what: &str| (entry.with(&[DESCRIPTION, device, index]), text(what));
+        let mut table = Table::default();
+        table.add(&entry, [cell(1, 1, "Black"), cell(3, 1, "Black"), cell(1, 2, "Black"), cell(3, 2, "Cyan")]);
+        let kept: Vec<&[u32]> = unique(&table).into_iter().map(|(index, _)| index.as_slice()).collect();
+        assert_eq!(kept, [&[1, 1][..], &[1, 2], &[3, 2]]);
     }
 
     proptest! {
@@ -195,8 +218,8 @@ mod tests {
 
         #[test]
         fn a_code_never_becomes_a_percentage(level in -3i64..0, max in any::<i64>()) {
-            let row = BTreeMap::from([(LEVEL, Value::Integer(level)), (MAX_CAPACITY, Value::Integer(max))]);
-            prop_assert_eq!(supply(&[1, 1], &row, &BTreeMap::new(), &mut false).percent, None);
+            let supply = of(&[(LEVEL, Value::Integer(level)), (MAX_CAPACITY, Value::Integer(max))]);
+            prop_assert_eq!(supply.percent, None);
         }
     }
 }

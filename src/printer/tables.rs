@@ -1,44 +1,53 @@
-//! Tables: the cells of some columns, by row.
+//! Tables: the cells of some columns, by row; and what two numbers of a row say about an amount.
 
 use std::collections::BTreeMap;
 
-use crate::snmp::{ObjectSource, Oid, SnmpError, Value, WalkLimits};
+use super::text::Charset;
+use crate::snmp::{Oid, Value};
 
-/// The rows of a table: index → column → value.
+/// The rows of a table, by index.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub rows: BTreeMap<Vec<u32>, BTreeMap<u32, Value>>,
-    /// Whether the device broke off in the middle of a column.
-    pub incomplete: bool,
+    pub rows: BTreeMap<Vec<u32>, Row>,
+    charset: Charset,
+}
+
+/// The cells of one row, by column.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Row {
+    cells: BTreeMap<u32, Value>,
+    charset: Charset,
 }
 
 impl Table {
-    /// Walks some columns of the table whose entry object is `entry`.
-    pub(super) async fn read<S: ObjectSource>(source: &S, entry: &Oid, columns: &[u32]) -> Result<Self, SnmpError> {
-        let mut table = Self::default();
-        for &column in columns {
-            let root = entry.with(&[column]);
-            let walk = source.walk(&root, WalkLimits::default()).await?;
-            table.incomplete |= !walk.end.is_complete();
-            for varbind in walk.varbinds {
-                if let Some(index) = varbind.oid.suffix_of(&root) {
-                    table.rows.entry(index.to_vec()).or_default().insert(column, varbind.value);
-                }
-            }
-        }
-        Ok(table)
+    pub(super) fn new(charset: Charset) -> Self {
+        Self { rows: BTreeMap::new(), charset }
     }
 
-    /// Walks the whole table at once: for tables of which nearly every column is wanted.
-    pub(super) async fn read_whole<S: ObjectSource>(source: &S, entry: &Oid) -> Result<Self, SnmpError> {
-        let walk = source.walk(entry, WalkLimits::default()).await?;
-        let mut table = Self { incomplete: !walk.end.is_complete(), ..Self::default() };
-        for varbind in walk.varbinds {
-            if let Some([column, index @ ..]) = varbind.oid.suffix_of(entry) {
-                table.rows.entry(index.to_vec()).or_default().insert(*column, varbind.value);
+    /// Adds cells of the table whose entry object is `entry`.
+    pub(super) fn add(&mut self, entry: &Oid, cells: impl IntoIterator<Item = (Oid, Value)>) {
+        for (oid, value) in cells {
+            if let Some([column, index @ ..]) = oid.suffix_of(entry)
+                && value.is_present()
+            {
+                let empty = || Row { cells: BTreeMap::new(), charset: self.charset };
+                self.rows.entry(index.to_vec()).or_insert_with(empty).cells.insert(*column, value);
             }
         }
-        Ok(table)
+    }
+}
+
+impl Row {
+    pub(super) fn value(&self, column: u32) -> Option<&Value> {
+        self.cells.get(&column)
+    }
+
+    pub(super) fn number(&self, column: u32) -> Option<i64> {
+        self.value(column).and_then(Value::as_i64)
+    }
+
+    pub(super) fn text(&self, column: u32) -> Option<String> {
+        self.value(column).and_then(|value| self.charset.of_value(value))
     }
 }
 
@@ -79,5 +88,15 @@ mod tests {
         assert_eq!(state_of(Some(0), Some(100)), "empty");
         assert_eq!(state_of(Some(10), Some(100)), "low");
         assert_eq!(state_of(Some(11), Some(100)), "ok");
+    }
+
+    #[test]
+    fn a_cell_outside_of_the_table_is_none() {
+        let entry: Oid = "1.3.6.1.2.1.43.8.2.1".parse().unwrap();
+        let mut table = Table::default();
+        let cell = |oid: &str| (oid.parse().unwrap(), Value::Integer(1));
+        table.add(&entry, [cell("1.3.6.1.2.1.43.8.2.1.9.1.2"), cell("1.3.6.1.2.1.43.9.2.1.9.1.2"), cell("1.3")]);
+        assert_eq!(table.rows.len(), 1);
+        assert_eq!(table.rows[&vec![1, 2]].number(9), Some(1));
     }
 }

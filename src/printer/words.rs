@@ -1,6 +1,6 @@
 //! The enumerations of the MIBs as words. A number that is not listed is shown as itself.
 
-fn word(list: &[(i64, &str)], number: i64) -> String {
+pub(super) fn word(list: &[(i64, &str)], number: i64) -> String {
     list.iter().find(|(n, _)| *n == number).map_or_else(|| number.to_string(), |(_, word)| (*word).to_owned())
 }
 
@@ -39,7 +39,7 @@ pub(super) fn detected_errors(bits: &[u8]) -> Vec<String> {
 
 /// prtMarkerCounterUnit and prtMarkerSuppliesSupplyUnit (RFC 3805), in which the same numbers mean the same.
 pub(super) fn unit(number: i64) -> String {
-    const UNITS: [(i64, &str); 17] = [
+    const UNITS: [(i64, &str); 18] = [
         (1, "other"),
         (2, "unknown"),
         (3, "ten_thousandths_of_inches"),
@@ -57,6 +57,7 @@ pub(super) fn unit(number: i64) -> String {
         (18, "items"),
         (19, "percent"),
         (5, "characters"),
+        (6, "lines"),
     ];
     word(&UNITS, number)
 }
@@ -107,94 +108,53 @@ pub(super) fn supply_class(number: i64) -> String {
     word(&[(1, "other"), (3, "consumed"), (4, "filled")], number)
 }
 
-/// prtAlertSeverityLevel (RFC 3805).
-pub(super) fn alert_severity(number: i64) -> String {
-    word(&[(1, "other"), (3, "critical"), (4, "warning"), (5, "warning_binary_change_event")], number)
+/// prtMediaPathMaxSpeedPrintUnit (RFC 3805): those that count pages.
+pub(super) fn counts_pages_an_hour(number: i64) -> bool {
+    const IMPRESSIONS_PER_HOUR: i64 = 7;
+    const SHEETS_PER_HOUR: i64 = 8;
+    matches!(number, IMPRESSIONS_PER_HOUR | SHEETS_PER_HOUR)
 }
 
-/// prtAlertTrainingLevel (RFC 3805).
-pub(super) fn alert_training(number: i64) -> String {
-    const LEVELS: [(i64, &str); 7] = [
+/// prtCoverStatus (RFC 3805).
+pub(super) fn cover_status(number: i64) -> String {
+    const STATES: [(i64, &str); 6] =
+        [(1, "other"), (2, "unknown"), (3, "open"), (4, "closed"), (5, "interlock_open"), (6, "interlock_closed")];
+    word(&STATES, number)
+}
+
+/// PrtSubUnitStatusTC (RFC 3805): what it can do (a number from 0 to 6), and what is the matter with it (sums of 8, 16,
+/// 32, 64). A negative number says nothing.
+pub(super) fn subunit_status(number: i64) -> Vec<String> {
+    const AVAILABILITY: [(i64, &str); 7] = [
+        (0, "idle"),
+        (1, "unavailable"),
+        (2, "standby"),
+        (3, "unavailable_on_request"),
+        (4, "active"),
+        (5, "unknown"),
+        (6, "busy"),
+    ];
+    const MATTERS: [(i64, &str); 4] =
+        [(8, "non_critical_alert"), (16, "critical_alert"), (32, "offline"), (64, "moving")];
+    if number < 0 {
+        return Vec::new();
+    }
+    let matters = MATTERS.iter().filter(|(bit, _)| number & bit != 0).map(|(_, word)| (*word).to_owned());
+    [word(&AVAILABILITY, number & 7)].into_iter().chain(matters).collect()
+}
+
+/// prtInputType (RFC 3805).
+pub(super) fn input_type(number: i64) -> String {
+    const TYPES: [(i64, &str); 7] = [
         (1, "other"),
         (2, "unknown"),
-        (3, "untrained"),
-        (4, "trained"),
-        (5, "field_service"),
-        (6, "management"),
-        (7, "no_intervention_required"),
+        (3, "removable_tray"),
+        (4, "fixed_tray"),
+        (5, "feeder"),
+        (6, "manual_feed"),
+        (7, "roll"),
     ];
-    word(&LEVELS, number)
-}
-
-/// prtAlertGroup (RFC 3805, PrtAlertGroupTC).
-pub(super) fn alert_group(number: i64) -> String {
-    const GROUPS: [(i64, &str); 16] = [
-        (1, "other"),
-        (3, "host_resources_storage"),
-        (4, "host_resources_device"),
-        (5, "general_printer"),
-        (6, "cover"),
-        (7, "localization"),
-        (8, "input"),
-        (9, "output"),
-        (10, "marker"),
-        (11, "marker_supplies"),
-        (12, "marker_colorant"),
-        (13, "media_path"),
-        (14, "channel"),
-        (15, "interpreter"),
-        (16, "console_display_buffer"),
-        (17, "console_lights"),
-    ];
-    word(&GROUPS, number)
-}
-
-/// prtAlertCode (RFC 3805, PrtAlertCodeTC): those that printers send most.
-pub(super) fn alert_code(number: i64) -> String {
-    const CODES: [(i64, &str); 41] = [
-        (1, "other"),
-        (2, "unknown"),
-        (3, "cover_open"),
-        (4, "cover_closed"),
-        (5, "interlock_open"),
-        (6, "interlock_closed"),
-        (7, "configuration_change"),
-        (8, "jam"),
-        (9, "subunit_missing"),
-        (10, "subunit_life_almost_over"),
-        (11, "subunit_life_over"),
-        (12, "subunit_almost_empty"),
-        (13, "subunit_empty"),
-        (14, "subunit_almost_full"),
-        (15, "subunit_full"),
-        (16, "subunit_near_limit"),
-        (17, "subunit_at_limit"),
-        (18, "subunit_opened"),
-        (19, "subunit_closed"),
-        (20, "subunit_turned_on"),
-        (21, "subunit_turned_off"),
-        (22, "subunit_offline"),
-        (23, "subunit_power_saver"),
-        (24, "subunit_warming_up"),
-        (29, "subunit_recoverable_failure"),
-        (30, "subunit_unrecoverable_failure"),
-        (501, "door_open"),
-        (502, "door_closed"),
-        (503, "power_up"),
-        (504, "power_down"),
-        (808, "input_media_supply_low"),
-        (809, "input_media_supply_empty"),
-        (903, "output_media_tray_almost_full"),
-        (1104, "marker_toner_almost_empty"),
-        (1101, "marker_toner_empty"),
-        (1102, "marker_ink_empty"),
-        (1105, "marker_ink_almost_empty"),
-        (1107, "marker_waste_toner_receptacle_almost_full"),
-        (1109, "marker_waste_toner_receptacle_full"),
-        (1106, "marker_print_ribbon_almost_empty"),
-        (1110, "marker_waste_ink_receptacle_full"),
-    ];
-    word(&CODES, number)
+    word(&TYPES, number)
 }
 
 #[cfg(test)]
@@ -206,6 +166,13 @@ mod tests {
         assert_eq!(detected_errors(&[0x80]), ["low_paper"]);
         assert_eq!(detected_errors(&[0x0c, 0x04]), ["door_open", "jammed", "input_tray_empty"]);
         assert!(detected_errors(&[0x00, 0x00]).is_empty() && detected_errors(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_subunit_says_what_it_can_do_and_what_is_the_matter() {
+        assert_eq!(subunit_status(0), ["idle"]);
+        assert_eq!(subunit_status(17), ["unavailable", "critical_alert"]);
+        assert!(subunit_status(-2).is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! How it is built: [`Session`] turns questions into requests; [`Client`] hands them to the engine's one task; the
 //! codec, which alone knows the crate `snmp2`, makes datagrams of them; the guard looks at each before it may leave.
 
+mod allowed;
 mod client;
 mod clock;
 mod codec;
@@ -31,6 +32,7 @@ mod testing;
 mod value;
 mod walk;
 
+pub use allowed::{allowed_subtrees, is_allowed};
 pub use client::{Client, ClientConfig, KnownEngine, Timing};
 pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, SecurityLevel, UsmUser};
 pub use error::{SnmpError, UsmReport};
