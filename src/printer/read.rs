@@ -224,7 +224,7 @@ async fn tables<S: ObjectSource>(
     options: &ReadOptions,
     reading: &mut Reading,
 ) -> Result<(), SnmpError> {
-    let found = supplies::read(ask, recognition.profile.map(|profile| &profile.supplies)).await?;
+    let found = supplies::read(ask, recognition.profile).await?;
     if found.out_of_range {
         reading.flags.push("LEVEL_ABOVE_CAPACITY".to_owned());
     }

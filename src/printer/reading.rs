@@ -137,6 +137,8 @@ pub struct Supply {
     pub state: String,
     /// prtMarkerSuppliesMarkerIndex.
     pub marker: Option<i64>,
+    /// What is left by an object of the maker's, where the standard ones are codes; for people, not for invoices.
+    pub maker_percent: Option<u32>,
 }
 
 /// A row of prtInputTable.

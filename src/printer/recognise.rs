@@ -78,20 +78,22 @@ pub(super) async fn recognise<'p, S: ObjectSource>(
         device_index: device_index.unwrap_or(1),
         has_printer_mib,
     };
-    let appearance = recognition.appearance();
-    let profile = profiles.find(&appearance);
-    let is_computer = appearance.sys_object_id.is_some_and(|oid| COMPUTERS.iter().any(|c| oid.arcs().starts_with(c)));
-    let by_profile = profile.is_some_and(|profile| profile.is_surely_a_printer(&appearance));
-    let excluded = profile.is_some_and(|profile| profile.is_surely_no_printer(&appearance));
-    recognition.is_printer = has_printer_mib || by_profile || (device_index.is_some() && !is_computer && !excluded);
-    if recognition.is_printer {
+    let is_computer =
+        recognition.sys_object_id.as_ref().is_some_and(|oid| COMPUTERS.iter().any(|c| oid.arcs().starts_with(c)));
+    let by_profile = {
+        let appearance = recognition.appearance();
+        profiles.find(&appearance).is_some_and(|profile| profile.is_surely_a_printer(&appearance))
+    };
+    if has_printer_mib || by_profile || (device_index.is_some() && !is_computer) {
         look_closer(ask, &mut recognition).await?;
         recognition.profile = profiles.find(&recognition.appearance());
+        let says_otherwise = |profile: &Profile| profile.is_surely_no_printer(&recognition.appearance());
+        recognition.is_printer = has_printer_mib || !recognition.profile.is_some_and(says_otherwise);
     }
     Ok(recognition)
 }
 
-/// What only a printer is asked, and what says more about who made it than its network card.
+/// What only those are asked that may be printers, and what says more about who made it than its network card.
 async fn look_closer<S: ObjectSource>(ask: &mut Ask<'_, S>, found: &mut Recognition<'_>) -> Result<(), SnmpError> {
     let mib_2 = oid!(1, 3, 6, 1, 2, 1);
     let location = mib_2.with(&[1, 6, 0]);

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::ask::Ask;
-use super::profile::SupplyRules;
+use super::profile::{Profile, SupplyLevel, SupplyRules};
 use super::reading::Supply;
 use super::supply_words::{colour_in, kind_in, part_number_in, serial_in};
 use super::tables::{Row, Table, index_text, state_of};
-use super::words;
+use super::{text, words};
 use crate::oid;
-use crate::snmp::{ObjectSource, Oid, SnmpError};
+use crate::snmp::{ObjectSource, Oid, SnmpError, Value, WalkLimits};
 
 // Columns of prtMarkerSuppliesEntry.
 const MARKER_INDEX: u32 = 2;
@@ -31,8 +31,10 @@ pub(super) struct Supplies {
 
 pub(super) async fn read<S: ObjectSource>(
     ask: &mut Ask<'_, S>,
-    rules: Option<&SupplyRules>,
+    profile: Option<&Profile>,
 ) -> Result<Supplies, SnmpError> {
+    let rules = profile.map(|profile| &profile.supplies);
+    let levels = profile.map(|profile| profile.supply_levels.as_slice()).unwrap_or_default();
     let columns = [MARKER_INDEX, COLORANT_INDEX, CLASS, TYPE, DESCRIPTION, UNIT, MAX_CAPACITY, LEVEL];
     let table = ask.table(&oid!(1, 3, 6, 1, 2, 1, 43, 11, 1, 1), &columns).await?;
     let colorants = if table.rows.values().any(|row| row.number(COLORANT_INDEX).is_some_and(|n| n > 0)) {
@@ -52,6 +54,9 @@ pub(super) async fn read<S: ObjectSource>(
             let (part_number, serial) = numbers.get(*index).cloned().unwrap_or_default();
             supply.part_number = part_number.or(supply.part_number);
             supply.serial = serial.or(supply.serial);
+            if supply.percent.is_none() {
+                supply.maker_percent = maker_percent(ask, levels, supply.description.as_deref());
+            }
             supply
         })
         .collect();
@@ -73,35 +78,70 @@ fn unique(table: &Table) -> Vec<(&Vec<u32>, &Row)> {
 /// Part and serial numbers, by a supply's index.
 type Numbers = BTreeMap<Vec<u32>, (Option<String>, Option<String>)>;
 
-/// What the vendor has in columns of its own, whose rows have a supply's whole index or its last arc.
+/// What the vendor has in columns of its own. Their rows have a supply's whole index, its last arc, or that and a zero; or
+/// indexes of their own, and the supply's description in a column beside them.
 async fn vendor_numbers<S: ObjectSource>(
     ask: &mut Ask<'_, S>,
     rules: Option<&SupplyRules>,
     rows: &[(&Vec<u32>, &Row)],
 ) -> Result<Numbers, SnmpError> {
     let Some(rules) = rules else { return Ok(Numbers::new()) };
-    let instances = |column: &Oid| -> Vec<(Vec<u32>, Oid)> {
-        let both = |index: &Vec<u32>| {
-            let last = index.last().copied().unwrap_or_default();
-            [(index.clone(), column.with(index)), (index.clone(), column.with(&[last]))]
-        };
-        rows.iter().flat_map(|(index, _)| both(index)).collect()
-    };
-    let part_numbers: Vec<(Vec<u32>, Oid)> = rules.part_number.iter().flat_map(&instances).collect();
-    let serials: Vec<(Vec<u32>, Oid)> = rules.serial.iter().flat_map(&instances).collect();
-    let asked: Vec<Oid> = part_numbers.iter().chain(&serials).map(|(_, oid)| oid.clone()).collect();
-    ask.get(&asked).await?;
-    let mut numbers = Numbers::new();
-    let said = |oid: &Oid| ask.text(oid).filter(|text| super::identity::is_serial(text));
-    for (index, oid) in part_numbers {
-        let entry = numbers.entry(index).or_default();
-        entry.0 = entry.0.take().or_else(|| said(&oid));
+    if rules.part_number.is_none() && rules.serial.is_none() {
+        return Ok(Numbers::new());
     }
-    for (index, oid) in serials {
+    let mut places: Vec<(Vec<u32>, Vec<u32>)> = Vec::new();
+    match &rules.by_description {
+        Some(column) => {
+            let descriptions = ask.walk(column, WalkLimits::default()).await?;
+            places.extend(rows.iter().filter_map(|(index, row)| {
+                Some(((*index).clone(), same_words(ask, &descriptions, column, rows, row)?))
+            }));
+        }
+        None => places.extend(rows.iter().flat_map(|(index, _)| {
+            let last = index.last().copied().unwrap_or_default();
+            [(*index).clone(), vec![last], vec![last, 0]].map(|place| ((*index).clone(), place))
+        })),
+    }
+    let columns = [&rules.part_number, &rules.serial];
+    let asked: Vec<Oid> =
+        columns.into_iter().flatten().flat_map(|column| places.iter().map(|(_, place)| column.with(place))).collect();
+    ask.get(&asked).await?;
+    let said = |column: &Option<Oid>, place: &[u32]| {
+        let value = ask.value(&column.as_ref()?.with(place))?;
+        text::of_pml(value).filter(|text| super::identity::is_serial(text))
+    };
+    let mut numbers = Numbers::new();
+    for (index, place) in places {
         let entry = numbers.entry(index).or_default();
-        entry.1 = entry.1.take().or_else(|| said(&oid));
+        entry.0 = entry.0.take().or_else(|| said(&rules.part_number, &place));
+        entry.1 = entry.1.take().or_else(|| said(&rules.serial, &place));
     }
     Ok(numbers)
+}
+
+/// The index of the row that has the same description as a supply, where just one row and one supply have it.
+fn same_words<S: ObjectSource>(
+    ask: &Ask<'_, S>,
+    descriptions: &[(Oid, Value)],
+    column: &Oid,
+    rows: &[(&Vec<u32>, &Row)],
+    row: &Row,
+) -> Option<Vec<u32>> {
+    let wanted = row.text(DESCRIPTION)?;
+    let namesakes = rows.iter().filter(|(_, other)| other.text(DESCRIPTION).as_ref() == Some(&wanted)).count();
+    let charset = ask.charset();
+    let mut same = descriptions.iter().filter(|(_, value)| charset.of_value(value).as_ref() == Some(&wanted));
+    let (oid, _) = same.next()?;
+    (namesakes == 1 && same.next().is_none()).then(|| oid.suffix_of(column).map(<[u32]>::to_vec)).flatten()
+}
+
+/// What the maker's own object says is left of the supply with this description, in percent.
+fn maker_percent<S: ObjectSource>(ask: &Ask<'_, S>, levels: &[SupplyLevel], description: Option<&str>) -> Option<u32> {
+    let description = description?;
+    levels.iter().filter(|level| level.description.matches(description)).find_map(|level| {
+        let (number, _) = ask.value(&level.oid).and_then(|value| level.number.of(value))?;
+        percent_of(i64::try_from(number).ok()?, i64::try_from(level.full).ok()?)
+    })
 }
 
 async fn colorants<S: ObjectSource>(ask: &mut Ask<'_, S>) -> Result<BTreeMap<Vec<u32>, String>, SnmpError> {
@@ -150,6 +190,7 @@ fn supply(
         percent,
         state: state_of(level, max_capacity).to_owned(),
         marker: row.number(MARKER_INDEX).filter(|n| *n > 0),
+        maker_percent: None,
         part_number,
         description,
     }
@@ -173,7 +214,6 @@ fn percent_of(level: i64, max: i64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snmp::Value;
     use proptest::prelude::*;
 
     fn row(cells: &[(u32, Value)]) -> Row {

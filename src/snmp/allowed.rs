@@ -25,10 +25,9 @@ const STANDARD: &[&[u32]] = &[
 
 /// Makers' subtrees, below 1.3.6.1.4.1.
 const ENTERPRISES: &[&[u32]] = &[
-    // HP: device id; device, counters and supplies of the LaserJet common MIB; what old cards and other series have.
+    // HP: device id; device, counters and supplies of the LaserJet common MIB.
     &[11, 2, 3, 9, 1, 1, 7],
     &[11, 2, 3, 9, 4, 2, 1],
-    &[11, 2, 4, 3],
     // Samsung.
     &[236, 11, 5],
     // Xerox: the XCMI; Fuji Xerox uses it too.
@@ -59,7 +58,10 @@ const ENTERPRISES: &[&[u32]] = &[
     // Canon.
     &[1602, 1],
     // Panasonic.
+    &[258, 405],
     &[258, 406],
+    // Intermec and Honeywell.
+    &[1963, 20, 10],
     // OKI.
     &[2001, 1],
     // Sharp.
@@ -89,6 +91,23 @@ const PRIVATE: &[&[u32]] = &[
     &[1, 3, 6, 1, 4, 1, 2699, 1, 1],
     // HP: jobs and their owners (the LaserJet common MIB's job subtree).
     &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 1, 6],
+    // HP: who sent and received faxes.
+    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7],
+    // Xerox (XCMI): job monitoring, two job MIBs, security.
+    &[1, 3, 6, 1, 4, 1, 253, 8, 56],
+    &[1, 3, 6, 1, 4, 1, 253, 8, 58],
+    &[1, 3, 6, 1, 4, 1, 253, 8, 59],
+    &[1, 3, 6, 1, 4, 1, 253, 8, 63],
+    // Fuji Xerox: accounts of users.
+    &[1, 3, 6, 1, 4, 1, 297, 1, 111],
+    // Ricoh: jobs (ricohQueJob).
+    &[1, 3, 6, 1, 4, 1, 367, 3, 2, 1, 3],
+    // Kyocera: account groups with their names.
+    &[1, 3, 6, 1, 4, 1, 1347, 42, 1],
+    // Konica Minolta: job management.
+    &[1, 3, 6, 1, 4, 1, 18334, 1, 1, 4],
+    // Brother: one-touch and speed dials.
+    &[1, 3, 6, 1, 4, 1, 2435, 2, 3, 9, 2],
     // Host Resources: what runs there.
     &[1, 3, 6, 1, 2, 1, 25, 4],
     &[1, 3, 6, 1, 2, 1, 25, 5],

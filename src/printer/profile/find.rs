@@ -38,7 +38,7 @@ pub(super) struct Recognise {
     /// device id, which are the printer's, go first.
     #[serde(default)]
     card: bool,
-    /// A device of this vendor whose sysDescr matches one of these is none, unless it has the Printer-MIB.
+    /// A device of this vendor whose sysDescr or hrDeviceDescr matches one of these is none, unless it has the Printer-MIB.
     #[serde(default)]
     not_a_printer: Vec<Pattern>,
 }
@@ -91,7 +91,8 @@ impl Profile {
 
     /// Whether the device says that it is something else of this vendor.
     pub(in crate::printer) fn is_surely_no_printer(&self, device: &Appearance<'_>) -> bool {
-        any(&self.recognise.not_a_printer, device.sys_descr)
+        let patterns = &self.recognise.not_a_printer;
+        any(patterns, device.sys_descr) || any(patterns, device.hr_device_descr)
     }
 
     /// The vendor's name, or that of the brand under which this device is sold.

@@ -34,8 +34,17 @@ pub(in crate::printer) struct MeterPlace {
     pub number: Number,
     pub unit: String,
     pub models: Models,
+    pub only_if: Option<OnlyIf>,
     /// The line of the profile that says so, from 1.
     pub line: usize,
+}
+
+/// A meter is one only where another object has a certain text: the name that the maker gives the row.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::printer) struct OnlyIf {
+    pub oid: Oid,
+    pub matches: Pattern,
 }
 
 /// Which objects hold a meter.
@@ -89,6 +98,7 @@ enum Decode {
     Number,
     Digits,
     BigEndian,
+    Float,
     Records,
 }
 
@@ -110,6 +120,7 @@ impl Number {
             Decode::Number => value.as_i64(),
             Decode::Digits => self.digits(value),
             Decode::BigEndian => big_endian(value.as_bytes()?),
+            Decode::Float => float(value.as_bytes()?),
             Decode::Records => self.record(value.as_bytes()?),
         }?;
         if self.absent.contains(&number) {
@@ -150,6 +161,16 @@ impl Number {
     }
 }
 
+/// A count as IEEE 754 single precision, big-endian, rounded to the nearest whole.
+fn float(bytes: &[u8]) -> Option<i64> {
+    /// Up to here each whole number has a form of its own (2²⁴).
+    const EXACT_BELOW: f32 = 16_777_216.0;
+    let number = f32::from_be_bytes(bytes.try_into().ok()?).round();
+    // Within the bound the conversion is exact; what is not finite lies outside.
+    #[allow(clippy::cast_possible_truncation)]
+    (0.0..=EXACT_BELOW).contains(&number).then_some(number as i64)
+}
+
 fn big_endian(bytes: &[u8]) -> Option<i64> {
     if bytes.is_empty() || bytes.len() > 8 {
         return None;
@@ -158,13 +179,15 @@ fn big_endian(bytes: &[u8]) -> Option<i64> {
     i64::try_from(number).ok()
 }
 
-/// Meters in a table whose rows say by a type number or a name what they count.
+/// Meters in a table whose rows say by type numbers or a name what they count.
 #[derive(Debug)]
 pub(in crate::printer) struct MeterTable {
-    /// The column of the types or names.
-    pub types: Oid,
+    /// The columns of the types, or the one of the names.
+    pub types: Vec<Oid>,
     /// The column of the values, with the same indexes.
     pub values: Oid,
+    /// A column of units, as prtMarkerCounterUnit has them.
+    pub unit_from: Option<Oid>,
     pub rows: Vec<MeterRow>,
     pub models: Models,
     /// The line of the profile that says so, from 1.
@@ -179,11 +202,15 @@ pub(in crate::printer) struct MeterRow {
     pub unit: String,
 }
 
-/// Which row it is.
+/// Which rows it is.
 #[derive(Debug)]
 pub(in crate::printer) enum Which {
-    /// Those of these types; several are added.
+    /// The first of each of these types in the first column; several are added.
     Types(Vec<i64>),
+    /// All that have one of these types in the first column, added.
+    AllOfTypes(Vec<i64>),
+    /// All that have just these numbers in the columns of types, added.
+    All(Vec<i64>),
     /// The first whose type is a text that matches.
     Text(Pattern),
 }
@@ -207,6 +234,7 @@ pub(super) struct MeterInFile {
     absent: Vec<i64>,
     if_model: Option<Pattern>,
     unless_model: Option<Pattern>,
+    only_if: Option<OnlyIf>,
 }
 
 impl MeterInFile {
@@ -218,6 +246,132 @@ impl MeterInFile {
             (None, None, Some(oids)) if !oids.is_empty() => Objects::Sum(oids),
             _ => return Err("a meter names just one of oid, oids, sum".to_owned()),
         };
+        let Self { decode, part, record, bits, scale, absent, .. } = self;
+        let number = Number { decode, part, record, bits, scale, absent };
+        number.check()?;
+        Ok(MeterPlace {
+            key,
+            objects,
+            number,
+            unit: unit(self.unit)?,
+            models: Models { only: self.if_model, except: self.unless_model },
+            only_if: self.only_if,
+            line,
+        })
+    }
+}
+
+/// A table of meters as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MeterTableInFile {
+    types: OneOrMore<Oid>,
+    values: Oid,
+    unit_from: Option<Oid>,
+    row: Vec<MeterRowInFile>,
+    if_model: Option<Pattern>,
+    unless_model: Option<Pattern>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MeterRowInFile {
+    r#type: Option<OneOrMore<i64>>,
+    all_of: Option<Vec<i64>>,
+    types: Option<Vec<i64>>,
+    text: Option<Pattern>,
+    name: String,
+    unit: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    fn list(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::More(more) => more,
+        }
+    }
+}
+
+impl MeterTableInFile {
+    pub(super) fn check(self, line: usize) -> Result<MeterTable, String> {
+        let models = Models { only: self.if_model, except: self.unless_model };
+        let types = self.types.list();
+        if types.is_empty() {
+            return Err("types names at least one column".to_owned());
+        }
+        let columns = types.len();
+        let rows = self.row.into_iter().map(|row| row.check(columns)).collect::<Result<_, _>>()?;
+        Ok(MeterTable { types, values: self.values, unit_from: self.unit_from, rows, models, line })
+    }
+}
+
+impl MeterRowInFile {
+    fn check(self, columns: usize) -> Result<MeterRow, String> {
+        let key = self.name.parse::<MeterKey>().map_err(|e| e.to_string())?;
+        let which = match (self.r#type.map(OneOrMore::list), self.all_of, self.types, self.text) {
+            (Some(types), None, None, None) if !types.is_empty() => Which::Types(types),
+            (None, Some(types), None, None) if !types.is_empty() => Which::AllOfTypes(types),
+            (None, None, Some(types), None) if types.len() == columns => Which::All(types),
+            (None, None, Some(types), None) => {
+                let row = &self.name;
+                return Err(format!("the row \"{row}\" has {} types for {columns} columns of types", types.len()));
+            }
+            (None, None, None, Some(text)) => Which::Text(text),
+            _ => return Err(format!("the row \"{}\" names just one of type, all_of, types, text", self.name)),
+        };
+        Ok(MeterRow { which, key, unit: unit(self.unit)? })
+    }
+}
+
+/// Where a maker says how much of a supply is left, although prtMarkerSuppliesLevel says only that something is.
+#[derive(Debug)]
+pub(in crate::printer) struct SupplyLevel {
+    /// Which supply: its description matches.
+    pub description: Pattern,
+    pub oid: Oid,
+    pub number: Number,
+    /// The number that means full.
+    pub full: u64,
+}
+
+/// The same as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SupplyLevelInFile {
+    description: Pattern,
+    oid: Oid,
+    #[serde(default)]
+    decode: Decode,
+    part: Option<Pattern>,
+    record: Option<Record>,
+    #[serde(default)]
+    absent: Vec<i64>,
+    full: u64,
+}
+
+impl SupplyLevelInFile {
+    pub(super) fn check(self, _line: usize) -> Result<SupplyLevel, String> {
+        if self.full == 0 {
+            return Err("full is the number that means full, so at least 1".to_owned());
+        }
+        let Self { description, oid, decode, part, record, absent, full } = self;
+        let number = Number { decode, part, record, absent, ..Number::default() };
+        number.check()?;
+        Ok(SupplyLevel { description, oid, number, full })
+    }
+}
+
+impl Number {
+    /// Whether its parts go together.
+    fn check(&self) -> Result<(), String> {
         if (self.decode == Decode::Records) != self.record.is_some() {
             return Err("record goes with decode = \"records\", and that needs it".to_owned());
         }
@@ -232,63 +386,7 @@ impl MeterInFile {
         if self.part.is_some() && self.decode != Decode::Digits {
             return Err("part goes with decode = \"digits\"".to_owned());
         }
-        let Self { decode, part, record, bits, scale, absent, .. } = self;
-        Ok(MeterPlace {
-            key,
-            objects,
-            number: Number { decode, part, record, bits, scale, absent },
-            unit: unit(self.unit)?,
-            models: Models { only: self.if_model, except: self.unless_model },
-            line,
-        })
-    }
-}
-
-/// A table of meters as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MeterTableInFile {
-    types: Oid,
-    values: Oid,
-    row: Vec<MeterRowInFile>,
-    if_model: Option<Pattern>,
-    unless_model: Option<Pattern>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MeterRowInFile {
-    r#type: Option<OneOrMore>,
-    text: Option<Pattern>,
-    name: String,
-    unit: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(i64),
-    More(Vec<i64>),
-}
-
-impl MeterTableInFile {
-    pub(super) fn check(self, line: usize) -> Result<MeterTable, String> {
-        let models = Models { only: self.if_model, except: self.unless_model };
-        let rows = self.row.into_iter().map(MeterRowInFile::check).collect::<Result<_, _>>()?;
-        Ok(MeterTable { types: self.types, values: self.values, rows, models, line })
-    }
-}
-
-impl MeterRowInFile {
-    fn check(self) -> Result<MeterRow, String> {
-        let key = self.name.parse::<MeterKey>().map_err(|e| e.to_string())?;
-        let which = match (self.r#type, self.text) {
-            (Some(OneOrMore::One(number)), None) => Which::Types(vec![number]),
-            (Some(OneOrMore::More(numbers)), None) if !numbers.is_empty() => Which::Types(numbers),
-            (None, Some(text)) => Which::Text(text),
-            _ => return Err(format!("the row \"{}\" names just one of type, text", self.name)),
-        };
-        Ok(MeterRow { which, key, unit: unit(self.unit)? })
+        Ok(())
     }
 }
 
@@ -334,6 +432,16 @@ mod tests {
         assert_eq!(rule.of(&blob), Some((65_538, Some("65538".to_owned()))));
         let none = number("decode = \"records\"\nrecord = { tag = 5, size = 7, at = 3, bytes = 4 }");
         assert_eq!(none.of(&blob), None);
+    }
+
+    #[test]
+    fn a_float_is_a_count_where_it_can_be_one() {
+        let rule = number("decode = \"float\"");
+        let of = |number: f32| rule.of(&Value::OctetString(number.to_be_bytes().to_vec())).map(|(value, _)| value);
+        assert_eq!((of(1.0), of(1_234.5), of(0.0)), (Some(1), Some(1_235), Some(0)));
+        for none in [-1.0, f32::NAN, f32::INFINITY, 1e9] {
+            assert_eq!(of(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod place;
 mod signed;
 
 pub(super) use find::Appearance;
-pub(super) use meter::{MeterPlace, MeterTable, Objects, Which};
+pub(super) use meter::{MeterPlace, MeterTable, Objects, SupplyLevel, Which};
 pub(super) use pattern::Pattern;
 pub(super) use place::{Decode, Index, Lookup, Place, Source};
 pub use signed::{ProfileKey, ProfileSetError, signed_bytes};
@@ -50,6 +50,7 @@ pub(super) struct Profile {
     pub meters: Vec<MeterPlace>,
     pub meter_tables: Vec<MeterTable>,
     pub supplies: SupplyRules,
+    pub supply_levels: Vec<SupplyLevel>,
     pub rules: MeterRules,
 }
 
@@ -61,6 +62,9 @@ pub(super) struct SupplyRules {
     pub part_number: Option<Oid>,
     /// A column of serial numbers, by the supply's index.
     pub serial: Option<Oid>,
+    /// A column of descriptions: where the two columns have indexes of their own, a row is that of the supply with the
+    /// same description.
+    pub by_description: Option<Oid>,
     /// What of the description is a part number.
     #[serde(default)]
     pub part_number_in: Vec<Pattern>,
@@ -109,6 +113,8 @@ struct ProfileInFile {
     meter_table: Vec<Spanned<meter::MeterTableInFile>>,
     #[serde(default)]
     supplies: SupplyRules,
+    #[serde(default)]
+    supply_level: Vec<Spanned<meter::SupplyLevelInFile>>,
     #[serde(default)]
     rules: MeterRules,
 }
@@ -173,6 +179,7 @@ impl Profile {
             meters: reader.all(raw.meter, meter::MeterInFile::check)?,
             meter_tables: reader.all(raw.meter_table, meter::MeterTableInFile::check)?,
             supplies: raw.supplies,
+            supply_levels: reader.all(raw.supply_level, meter::SupplyLevelInFile::check)?,
             rules: raw.rules,
         };
         let refused = profile.every_oid().find(|oid| !crate::snmp::is_allowed(oid));
@@ -210,7 +217,9 @@ impl Profile {
             lookup.rows.iter().flat_map(move |row| columns.map(|column| column.with(&row.0)))
         });
         let meters = self.meters.iter().flat_map(|meter| meter.objects.oids().iter().cloned());
-        objects.chain(cells).chain(meters).collect()
+        let conditions = self.meters.iter().filter_map(|meter| Some(meter.only_if.as_ref()?.oid.clone()));
+        let levels = self.supply_levels.iter().map(|level| level.oid.clone());
+        objects.chain(cells).chain(meters).chain(conditions).chain(levels).collect()
     }
 
     /// Whether an object of the vendor may change from one reading to the next: serial numbers (there may be another
@@ -223,16 +232,24 @@ impl Profile {
         });
         let meters = self.meters.iter().flat_map(|meter| meter.objects.oids());
         let tables = self.meter_tables.iter().map(|table| &table.values);
-        let supplies = [&self.supplies.part_number, &self.supplies.serial].into_iter().flatten();
-        serials.chain(meters).chain(tables).chain(supplies).any(|live| oid.starts_with(live))
+        let levels = self.supply_levels.iter().map(|level| &level.oid);
+        let all = serials.chain(meters).chain(tables).chain(self.supply_columns()).chain(levels);
+        all.into_iter().any(|live| oid.starts_with(live))
+    }
+
+    fn supply_columns(&self) -> impl Iterator<Item = &Oid> {
+        let SupplyRules { part_number, serial, by_description, .. } = &self.supplies;
+        [part_number, serial, by_description].into_iter().flatten()
     }
 
     /// Every object that the profile names.
     fn every_oid(&self) -> impl Iterator<Item = Oid> {
         let lookups = self.lookups().flat_map(|lookup| [lookup.names.clone(), lookup.values.clone()]);
-        let tables = self.meter_tables.iter().flat_map(|table| [table.types.clone(), table.values.clone()]);
-        let supplies = [&self.supplies.part_number, &self.supplies.serial].into_iter().flatten().cloned();
-        self.instances().into_iter().chain(lookups).chain(tables).chain(supplies)
+        let tables = self
+            .meter_tables
+            .iter()
+            .flat_map(|table| table.types.iter().chain([&table.values]).chain(&table.unit_from).cloned());
+        self.instances().into_iter().chain(lookups).chain(tables).chain(self.supply_columns().cloned())
     }
 }
 
