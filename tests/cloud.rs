@@ -70,8 +70,13 @@ impl World {
 }
 
 fn reading(serial: &str, total: u64, taken_ms: u64) -> Vec<u8> {
-    let meter =
-        v1::Meter { name: "total".to_owned(), value: total, unit: "impressions".to_owned(), oid: "1.3".to_owned() };
+    let meter = v1::Meter {
+        name: "total".to_owned(),
+        value: total,
+        unit: "impressions".to_owned(),
+        oid: "1.3".to_owned(),
+        ..v1::Meter::default()
+    };
     v1::Reading {
         device_key: format!("serial:Test:{serial}"),
         serial: Some(serial.to_owned()),

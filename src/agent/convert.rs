@@ -1,6 +1,6 @@
 //! From the printer room's [`Reading`] to the contract's message: field by field, nothing added and nothing guessed.
 
-use crate::printer::{Alert, InputTray, Meter, Reading, Supply};
+use crate::printer::{Alert, Capabilities, Cover, InputTray, Meter, OutputBin, Reading, Supply};
 use crate::proto::v1;
 
 /// The message for a reading that was taken at `taken`.
@@ -28,6 +28,12 @@ pub fn to_message(reading: Reading, taken: v1::Taken) -> v1::Reading {
         input_trays: reading.input_trays.into_iter().map(tray).collect(),
         flags: reading.flags,
         sys_object_id: reading.sys_object_id,
+        location: reading.location,
+        output_bins: reading.output_bins.into_iter().map(bin).collect(),
+        covers: reading.covers.into_iter().map(cover).collect(),
+        capabilities: Some(capabilities(reading.capabilities)),
+        panel: reading.panel,
+        profile: reading.profile,
     }
 }
 
@@ -42,11 +48,29 @@ fn alert(alert: Alert) -> v1::Alert {
         time_centiseconds: alert.time_centiseconds,
         location: alert.location,
         training: alert.training,
+        group_index: alert.group_index,
+        since_s: alert.since_s,
+        service_required: alert.service_required,
     }
 }
 
 fn meter(meter: Meter) -> v1::Meter {
-    v1::Meter { name: meter.name, value: meter.value, unit: meter.unit, oid: meter.oid }
+    let key = meter.key;
+    v1::Meter {
+        name: meter.name,
+        value: meter.value,
+        unit: meter.unit,
+        oid: meter.oid,
+        function: key.function.word().to_owned(),
+        size: key.size.word().to_owned(),
+        colour: key.colour.word().to_owned(),
+        sides: key.sides.word().to_owned(),
+        weight: key.weight.word().to_owned(),
+        scope: key.scope.word().to_owned(),
+        raw: meter.raw,
+        age_ms: meter.age_ms,
+        source: meter.source,
+    }
 }
 
 fn supply(supply: Supply) -> v1::Supply {
@@ -63,6 +87,8 @@ fn supply(supply: Supply) -> v1::Supply {
         level: supply.level,
         percent: supply.percent,
         state: supply.state,
+        marker: supply.marker,
+        maker_percent: supply.maker_percent,
     }
 }
 
@@ -74,5 +100,34 @@ fn tray(tray: InputTray) -> v1::InputTray {
         max_capacity: tray.max_capacity,
         level: tray.level,
         state: tray.state,
+        r#type: tray.r#type,
+        unit: tray.unit,
+        status: tray.status,
+    }
+}
+
+fn bin(bin: OutputBin) -> v1::OutputBin {
+    v1::OutputBin {
+        index: bin.index,
+        name: bin.name,
+        max_capacity: bin.max_capacity,
+        remaining_capacity: bin.remaining_capacity,
+        status: bin.status,
+    }
+}
+
+fn cover(cover: Cover) -> v1::Cover {
+    v1::Cover { index: cover.index, description: cover.description, status: cover.status }
+}
+
+fn capabilities(it: Capabilities) -> v1::Capabilities {
+    v1::Capabilities {
+        colour: it.colour,
+        duplex: it.duplex,
+        large: it.large,
+        copy: it.copy,
+        scan: it.scan,
+        fax: it.fax,
+        pages_per_minute: it.pages_per_minute,
     }
 }

@@ -1,8 +1,10 @@
 //! The command line of the firmware: what each command takes and prints. Everything it does is done by the rooms.
 
 mod enroll;
+mod mask;
 mod ping;
 mod read;
+mod record;
 mod run;
 mod show;
 
@@ -33,6 +35,7 @@ const EXAMPLES: &str = "Examples:
   platen scan 192.168.1.0/24 '!192.168.1.7'    all printers of a network but one address
   platen ping 192.168.1.20                     whether it is there at all
   platen replay printer.snmprec --json         a recording, read as the device would be
+  platen record 192.168.1.20 >new.snmprec      a recording to share, names and serial numbers masked
   platen run --config /etc/platen/platen.toml  be the box";
 
 #[derive(Debug, Subcommand)]
@@ -105,6 +108,19 @@ enum Command {
         file: PathBuf,
         #[command(flatten)]
         how: HowArgs,
+    },
+    /// Record a device for whoever writes profiles; to standard output, with names, addresses and serial numbers masked.
+    Record {
+        /// HOST or HOST:PORT ([ADDRESS]:PORT for IPv6).
+        host: String,
+        /// A maker's subtree to record too, as 1.3.6.1.4.1.99999. Its objects are yours to look through before you share
+        /// them. May be repeated.
+        #[arg(long, value_name = "OID")]
+        also: Vec<String>,
+        #[command(flatten)]
+        snmp: SnmpArgs,
+        #[command(flatten)]
+        fence: FenceArgs,
     },
     /// Make the box known to a cloud.
     #[command(subcommand)]
@@ -232,6 +248,7 @@ pub fn main() -> ExitCode {
             ping::ping(address, count, Duration::from_millis(timeout_ms), &fence, json)
         }
         Command::Replay { file, how } => read::replay(&file, &how),
+        Command::Record { host, also, snmp, fence } => record::record(&host, &also, &snmp, &fence),
         Command::Enroll(EnrollCommand::Request { data }) => enroll::request(&data),
         Command::Enroll(EnrollCommand::Install { data, box_id, certificate, roots }) => {
             enroll::install(&data, &box_id, &certificate, &roots)

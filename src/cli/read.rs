@@ -26,7 +26,7 @@ const READ_PACKETS_PER_SECOND: u32 = 200;
 
 impl SnmpArgs {
     /// What is tried, in this order.
-    fn credentials(&self) -> Result<Vec<Credentials>, Failure> {
+    pub(super) fn credentials(&self) -> Result<Vec<Credentials>, Failure> {
         let v1 = || Credentials::V1 { community: self.community.as_str().into() };
         let v2c = || Credentials::V2c { community: self.community.as_str().into() };
         match (self.version.as_deref(), &self.user) {
@@ -55,7 +55,7 @@ impl SnmpArgs {
         UsmUser::new(name, auth, privacy, "").map_err(Failure::usage)
     }
 
-    fn timing(&self) -> Timing {
+    pub(super) fn timing(&self) -> Timing {
         Timing { timeout: Duration::from_millis(self.timeout_ms), retries: self.retries }
     }
 }
@@ -79,7 +79,7 @@ pub(super) fn check_fence(fence: &Fence, ip: IpAddr) -> Result<(), Failure> {
     )))
 }
 
-fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
+pub(super) fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
     Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
         .map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
 }
@@ -125,7 +125,12 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, how: &HowArgs
     how.show(&reading, &explanation)
 }
 
-fn search_options(port: u16, credentials: Vec<Credentials>, snmp: &SnmpArgs, rate: Option<u32>) -> SearchOptions {
+pub(super) fn search_options(
+    port: u16,
+    credentials: Vec<Credentials>,
+    snmp: &SnmpArgs,
+    rate: Option<u32>,
+) -> SearchOptions {
     SearchOptions {
         port,
         credentials,

@@ -1,6 +1,8 @@
 //! Recordings of devices (`.snmprec`): one object a line, `OID|TAG|VALUE`. TAG is the BER tag as a decimal
 //! number, followed by `x` where VALUE is hexadecimal. Served by `platen-sim`, read by `platen replay`.
 
+mod write;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 

@@ -237,6 +237,9 @@ fn bar(supply: &v1::Supply) -> Markup {
 
 fn amount(supply: &v1::Supply) -> String {
     match (supply.percent, supply.class.as_str()) {
+        (None, _) if supply.maker_percent.is_some() => {
+            format!("about {} %", supply.maker_percent.unwrap_or_default())
+        }
         (Some(percent), "filled") => format!("{percent} % room"),
         (Some(percent), _) => format!("{percent} %"),
         (None, "filled") if supply.state == "some" => "some room".to_owned(),
@@ -257,11 +260,34 @@ fn alerts(reading: &v1::Reading) -> Markup {
                     li.critical[alert.severity == "critical"] {
                         span.severity { (alert.severity.replace('_', " ")) } " "
                         (alert.description.as_deref().unwrap_or(&alert.code))
+                        @if alert.service_required { " " span.severity { "service" } }
                     }
                 }
             }
         }
     }
+}
+
+/// What the printer says that it can do.
+fn abilities(reading: &v1::Reading) -> String {
+    let can = reading.capabilities.unwrap_or_default();
+    let words = [
+        (can.colour, "colour"),
+        (can.duplex, "duplex"),
+        (can.large, "A3"),
+        (can.copy, "copy"),
+        (can.scan, "scan"),
+        (can.fax, "fax"),
+    ];
+    let mut words: Vec<String> =
+        words.iter().filter(|(it, _)| *it == Some(true)).map(|(_, word)| (*word).to_owned()).collect();
+    words.extend(can.pages_per_minute.map(|pages| format!("{pages} pages a minute")));
+    words.join(", ")
+}
+
+fn open_covers(reading: &v1::Reading) -> String {
+    let open = reading.covers.iter().filter(|cover| cover.status.ends_with("open"));
+    open.map(|cover| cover.description.as_deref().unwrap_or("a cover")).collect::<Vec<_>>().join(", ")
 }
 
 /// One printer with everything that is known of it.
@@ -280,6 +306,10 @@ pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], now_ms: i64) -
             dt { "Address" } dd { (reading.address) }
             dt { "MAC" } dd { (or_dash(reading.mac.as_deref())) }
             dt { "Firmware" } dd { (or_dash(reading.firmware.as_deref())) }
+            dt { "Location" } dd { (or_dash(reading.location.as_deref())) }
+            dt { "Can" } dd { (or_dash(Some(abilities(reading).as_str()).filter(|it| !it.is_empty()))) }
+            dt { "Open" } dd { (or_dash(Some(open_covers(reading).as_str()).filter(|it| !it.is_empty()))) }
+            dt { "Profile" } dd { (or_dash(reading.profile.as_deref())) }
             dt { "Read" } dd { (age_of(Some(device.taken_ms), now_ms)) " by " (device.box_name) }
             dt { "Known for" } dd { (duration_words(now_ms - device.first_seen_ms)) }
             dt { "Errors" } dd { (or_dash(Some(status.errors.join(", ").replace('_', " ").as_str()).filter(|e| !e.is_empty()))) }
@@ -290,9 +320,9 @@ pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], now_ms: i64) -
         section {
             h2 { "Meters" }
             div.scroll { table {
-                thead { tr { th { "Meter" } th.number { "Value" } th { "Unit" } th { "Object" } } }
+                thead { tr { th { "Meter" } th.number { "Value" } th { "Unit" } th { "Object" } th { "Rule" } } }
                 tbody { @for meter in &reading.meters {
-                    tr { td { (meter.name) } td.number { (grouped(meter.value)) } td { (unit_words(&meter.unit)) } td.oid { (meter.oid) } }
+                    tr { td { (meter.name) } td.number { (grouped(meter.value)) } td { (unit_words(&meter.unit)) } td.oid { (meter.oid) } td.oid { (meter.source) } }
                 } }
             } }
             @if reading.meters.is_empty() { p.empty { "This printer tells no meters." } }
