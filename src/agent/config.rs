@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::printer::{ProfileKey, ProfileSetError};
 use crate::snmp::{AuthAlgorithm, Credentials, PrivacyAlgorithm, Timing, UsmUser};
 use crate::uplink::{Endpoint, Proxy, RootDomain, Scheme};
 
@@ -32,6 +33,28 @@ pub struct Config {
     /// How often.
     #[serde(default)]
     pub schedule: ScheduleSection,
+    /// Vendor profiles besides the built-in ones.
+    #[serde(default)]
+    pub profiles: ProfilesSection,
+}
+
+/// `[profiles]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfilesSection {
+    /// The public key by which profiles in DATA/profiles are signed: 64 hexadecimal digits (Ed25519). Without it none is used.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+impl ProfilesSection {
+    /// The key.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn key(&self) -> Result<Option<ProfileKey>, ProfileSetError> {
+        self.key.as_deref().map(str::parse).transpose()
+    }
 }
 
 /// `[cloud]`
@@ -59,6 +82,9 @@ pub struct LanSection {
     /// What the box may ask at all; private addresses when absent. The cloud can narrow this and never widen it.
     #[serde(default)]
     pub fence: Option<Vec<String>>,
+    /// Whether to read the text on printers' panels, which may show a person's name. Off by default.
+    #[serde(default)]
+    pub panel_text: bool,
 }
 
 /// `[snmp]`

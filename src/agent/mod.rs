@@ -13,6 +13,7 @@ mod credentials;
 mod engines;
 mod lan;
 mod outbox;
+mod profiles;
 mod search;
 mod settings;
 pub mod status;
@@ -66,6 +67,9 @@ pub enum AgentError {
     /// The identity does not make a TLS configuration.
     #[error(transparent)]
     Tls(UplinkError),
+    /// The key of added profiles is none.
+    #[error("profiles.key in the configuration: {0}")]
+    Profiles(#[from] crate::printer::ProfileSetError),
     /// The outbox, or the inventory, failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -153,6 +157,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         None => Fence::default(),
         Some(items) => Fence::parse(items).map_err(AgentError::Fence)?,
     };
+    let profile_key = config.profiles.key()?;
     make_folder(&config.data_dir)?;
     make_folder(&config.runtime_dir)?;
     let identity = IdentityFolder::in_data_dir(&config.data_dir).load()?;
@@ -195,6 +200,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let engine_file = engines::EngineFile::in_data_dir(&config.data_dir);
     client.remember_engines(engine_file.load(&clock));
     let timing = config.snmp.timing();
+    let profiles = profiles::load(&config.data_dir, profile_key.as_ref());
 
     let wake_link = WakeLink::new(
         WakeLinkConfig { endpoint: endpoints.mqtt, box_id: identity.box_id, runtime_dir: config.runtime_dir.clone() },
@@ -213,7 +219,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
             paces: Paces::wanted(config.snmp.packets_per_second),
             skip: HashSet::new(),
             lockout: Arc::default(),
-            read: ReadOptions::default(),
+            read: ReadOptions { address: None, profiles, panel: config.lan.panel_text },
         },
         fence: fence.clone(),
         own_ranges: config.lan.ranges.clone(),

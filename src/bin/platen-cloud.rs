@@ -50,6 +50,20 @@ enum Command {
         /// The request (PEM).
         request: PathBuf,
     },
+    /// Make a key for signing vendor profiles, and print its public half for the boxes' configuration ([profiles] key).
+    ProfileKey {
+        /// Where the secret half is written. It belongs on no box and in no cloud.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Sign a vendor profile: writes FILE.sig, which goes beside it into DATA/profiles of a box.
+    SignProfile {
+        /// The secret half of the key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The profile (NAME.toml).
+        profile: PathBuf,
+    },
 }
 
 type Failure = (String, u8);
@@ -70,6 +84,8 @@ fn main() -> ExitCode {
                     };
                     run(config).await
                 }
+                Command::ProfileKey { out } => profile_key(&out),
+                Command::SignProfile { key, profile } => sign_profile(&key, &profile),
                 Command::IssueBox { data, name, out, request } => issue(&data, &name, &out, &request).await,
             }
         })
@@ -117,5 +133,34 @@ async fn issue(data: &Path, name: &str, out: &Path, request: &Path) -> Result<()
         id = issued.box_id,
         out = out.display()
     ));
+    Ok(())
+}
+
+fn of_file(path: &Path, problem: impl std::fmt::Display) -> Failure {
+    (format!("{}: {problem}", path.display()), 1)
+}
+
+fn profile_key(out: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let (secret, public) = cloud::profile_signing::make_key().map_err(|e| (e.to_string(), 1))?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out)
+        .map_err(|e| of_file(out, format!("{e} (a key that is there is not overwritten)")))?;
+    file.write_all(&secret).and_then(|()| file.sync_all()).map_err(|e| of_file(out, e))?;
+    say(&public);
+    Ok(())
+}
+
+fn sign_profile(key: &Path, profile: &Path) -> Result<(), Failure> {
+    let secret = std::fs::read(key).map_err(|e| of_file(key, e))?;
+    let text = std::fs::read_to_string(profile).map_err(|e| of_file(profile, e))?;
+    let name = profile.file_stem().unwrap_or_default().to_string_lossy();
+    let signature = cloud::profile_signing::sign(&name, &text, &secret).map_err(|e| (e.to_string(), 1))?;
+    let out = profile.with_extension("toml.sig");
+    std::fs::write(&out, signature + "\n").map_err(|e| of_file(&out, e))?;
+    say(&format!("{} is signed: {}", profile.display(), out.display()));
     Ok(())
 }

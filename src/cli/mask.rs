@@ -64,7 +64,7 @@ impl Secrets {
         }
         let mut text = bytes.to_vec();
         for word in &self.words {
-            replace(&mut text, word, &like(word));
+            replace(&mut text, word);
         }
         mask_addresses(&mut text);
         text
@@ -101,14 +101,15 @@ fn address_like(address: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, last)
 }
 
-fn replace(text: &mut [u8], word: &[u8], other: &[u8]) {
+fn replace(text: &mut [u8], word: &[u8]) {
     let mut from = 0;
     while let Some(found) =
         text.get(from..).and_then(|rest| rest.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word)))
     {
         let at = from + found;
         if let Some(place) = text.get_mut(at..at + word.len()) {
-            place.copy_from_slice(other);
+            let other = like(place);
+            place.copy_from_slice(&other);
         }
         from = at + word.len();
     }

@@ -11,6 +11,7 @@ mod broker;
 mod db;
 mod device_port;
 mod portal;
+pub mod profile_signing;
 mod service;
 
 use std::net::{IpAddr, SocketAddr};

@@ -10,6 +10,12 @@ use super::tables::Table;
 use super::text::Charset;
 use crate::snmp::{ObjectSource, Oid, SnmpError, Value, WalkEnd, WalkLimits};
 
+/// prtMarkerLifeCount of the first marker, of whatever device.
+pub(super) fn is_total(oid: &Oid) -> bool {
+    const LIFE_COUNT: &[u32] = &[1, 3, 6, 1, 2, 1, 43, 10, 2, 1, 4];
+    oid.arcs().strip_prefix(LIFE_COUNT).is_some_and(|index| matches!(index, [_, 1]))
+}
+
 /// Asks one device.
 pub(super) struct Ask<'a, S> {
     source: &'a S,
@@ -22,6 +28,8 @@ pub(super) struct Ask<'a, S> {
     charset: Charset,
     /// Whether a table broke off.
     pub incomplete: bool,
+    /// Whether the total was another at the end than at the beginning.
+    pub total_changed: bool,
     pub began: Instant,
 }
 
@@ -34,6 +42,7 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
             walks: BTreeMap::new(),
             charset: Charset::default(),
             incomplete: false,
+            total_changed: known.is_some_and(Memory::total_changed),
             began: Instant::now(),
         }
     }
@@ -100,6 +109,8 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
 
     fn keep_walk(&mut self, root: &Oid, rows: Vec<(Oid, Value)>, end: WalkEnd) {
         let now = Instant::now();
+        let was = |oid: &Oid| self.values.get(oid).map(|(value, _)| value);
+        self.total_changed |= rows.iter().any(|(oid, value)| is_total(oid) && was(oid).is_some_and(|was| was != value));
         self.walks.insert(root.clone(), (rows.iter().map(|(oid, _)| oid.clone()).collect(), end));
         self.values.extend(rows.into_iter().map(|(oid, value)| (oid, (value, now))));
     }

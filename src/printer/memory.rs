@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ask::Ask;
+use super::ask::{Ask, is_total};
 use super::profile::Profile;
 use crate::oid;
 use crate::snmp::{ObjectSource, Oid, SnmpError, Value, WalkEnd};
@@ -22,6 +22,8 @@ pub struct Memory {
     live: BTreeSet<Oid>,
     /// prtGeneralConfigChanges.
     config_changes: Oid,
+    /// Whether the total was another at the end of the last reading than at its beginning.
+    total_changed: bool,
 }
 
 /// sysUpTime, sysObjectID.
@@ -92,7 +94,7 @@ impl Memory {
         // A walk that was to bring one row has brought it.
         let is_whole = |end: WalkEnd| end.is_complete() || end == WalkEnd::RowLimit;
         let walks = walks.into_iter().filter(|(_, (_, end))| is_whole(*end)).map(|(root, (rows, _))| (root, rows));
-        Some(Self { live, walks: walks.collect(), config_changes, values })
+        Some(Self { live, walks: walks.collect(), config_changes, values, total_changed: false })
     }
 
     /// Asks for what may have changed. Nothing comes back where the device is no longer as it was remembered: it was
@@ -101,9 +103,14 @@ impl Memory {
     /// # Errors
     /// When the device does not answer, or refuses.
     pub(super) async fn refresh<S: ObjectSource>(&self, source: &S) -> Result<Option<Self>, SnmpError> {
-        let live: Vec<Oid> = self.live.iter().cloned().collect();
+        // The total comes first and last, so that one sees whether the device printed meanwhile.
+        let total = || self.live.iter().filter(|oid| is_total(oid)).cloned();
+        let others = self.live.iter().filter(|oid| !is_total(oid)).cloned();
+        let live: Vec<Oid> = total().chain(others).chain(total()).collect();
         let answers = source.get(&live).await?;
-        let mut fresh = self.clone();
+        let mut fresh = Self { total_changed: false, ..self.clone() };
+        let totals = answers.iter().filter(|answer| is_total(&answer.oid)).map(|answer| &answer.value);
+        fresh.total_changed = totals.clone().zip(totals.skip(1)).any(|(one, other)| one != other);
         for answer in answers {
             if !answer.value.is_present() {
                 return Ok(None);
@@ -126,6 +133,10 @@ impl Memory {
         let rows = self.walks.get(root)?;
         let row = |oid: &Oid| self.values.get(oid).map(|value| (oid.clone(), value.clone()));
         Some((rows.iter().filter_map(row).collect(), WalkEnd::EndOfSubtree))
+    }
+
+    pub(super) fn total_changed(&self) -> bool {
+        self.total_changed
     }
 
     /// How many objects are asked again.

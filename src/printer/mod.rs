@@ -23,6 +23,8 @@ mod supplies;
 mod supply_words;
 mod tables;
 mod text;
+#[cfg(test)]
+mod total_tests;
 mod words;
 
 pub use explain::{Explanation, Line};

@@ -42,6 +42,7 @@ struct Instances {
     localization: Oid,
     printer_name: Oid,
     serial_number: Oid,
+    life_count: Oid,
 }
 
 impl Instances {
@@ -56,6 +57,7 @@ impl Instances {
             localization: at(&[43, 5, 1, 1, 2]),
             printer_name: at(&[43, 5, 1, 1, 16]),
             serial_number: at(&[43, 5, 1, 1, 17]),
+            life_count: at(&[43, 10, 2, 1, 4]).with(&[1]),
         }
     }
 
@@ -136,7 +138,9 @@ async fn read_by<S: ObjectSource>(
     }
     let instances = Instances::of(recognition.device_index);
     let by_profile = recognition.profile.map(Profile::instances).unwrap_or_default();
-    let wanted: Vec<Oid> = instances.all().into_iter().chain(&by_profile).cloned().collect();
+    // The total comes with the first, and again with its table, so that one sees whether the device printed meanwhile.
+    let total = recognition.has_printer_mib.then_some(&instances.life_count);
+    let wanted: Vec<Oid> = total.into_iter().chain(instances.all()).chain(&by_profile).cloned().collect();
     ask.get(&wanted).await?;
     let charset = charset(&mut ask, &recognition, &instances).await?;
     ask.set_charset(charset);
@@ -151,7 +155,7 @@ async fn read_by<S: ObjectSource>(
         tables(&mut ask, &recognition, options, &mut reading).await?;
     }
     reading.capabilities = capabilities(&reading);
-    flag(&mut reading, ask.incomplete);
+    flag(&mut reading, ask.incomplete, ask.total_changed);
     explanation.of_reading(&reading);
     explanation.unanswered = ask.unanswered();
     let has_serial = reading.serial.is_some();
@@ -267,8 +271,72 @@ fn capabilities(reading: &Reading) -> Capabilities {
     }
 }
 
-fn flag(reading: &mut Reading, incomplete: bool) {
-    let flags =
-        [("WEAK_ID", reading.serial.is_none()), ("NO_METERS", reading.meters.is_empty()), ("INCOMPLETE", incomplete)];
+fn flag(reading: &mut Reading, incomplete: bool, total_changed: bool) {
+    let flags = [
+        ("WEAK_ID", reading.serial.is_none()),
+        ("NO_METERS", reading.meters.is_empty()),
+        ("CHANGED_WHILE_READ", total_changed),
+        ("INCOMPLETE", incomplete),
+    ];
     reading.flags.extend(flags.into_iter().filter(|(_, is)| *is).map(|(flag, _)| flag.to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snmp::{Recording, VarBind, Walk, WalkLimits};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A printer that prints `pages` between any two requests.
+    struct Printing {
+        recording: Recording,
+        pages: u32,
+        count: AtomicU32,
+    }
+
+    impl Printing {
+        fn now(&self) -> Recording {
+            let count = self.count.fetch_add(self.pages, Ordering::Relaxed);
+            let mut recording = self.recording.clone();
+            recording.set(oid!(1, 3, 6, 1, 2, 1, 43, 10, 2, 1, 4, 1, 1), Value::Counter32(count));
+            recording
+        }
+    }
+
+    impl ObjectSource for Printing {
+        async fn get(&self, oids: &[Oid]) -> Result<Vec<VarBind>, SnmpError> {
+            // As over the network: a few objects at a time.
+            let mut all = Vec::new();
+            for oids in oids.chunks(2) {
+                all.extend(self.now().get(oids).await?);
+            }
+            Ok(all)
+        }
+
+        async fn walk(&self, root: &Oid, limits: WalkLimits) -> Result<Walk, SnmpError> {
+            self.now().walk(root, limits).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_printer_that_prints_while_it_is_read_is_flagged_and_the_later_total_counts() {
+        let text = b"1.3.6.1.2.1.1.1.0|4|A printer\n1.3.6.1.2.1.43.5.1.1.17.1|4|ABC12345\n1.3.6.1.2.1.43.10.2.1.3.1.1|2|7\n1.3.6.1.2.1.43.10.2.1.4.1.1|65|1\n";
+        let source =
+            |pages| Printing { recording: Recording::parse(text).unwrap(), pages, count: AtomicU32::new(1_000) };
+        let options = ReadOptions::default();
+        let is_flagged = |reading: &Reading| reading.flags.iter().any(|flag| flag == "CHANGED_WHILE_READ");
+
+        let (idle, busy) = (source(0), source(3));
+        let quiet = explore(&idle, &options).await.unwrap();
+        assert!(!is_flagged(&quiet.reading), "{:?}", quiet.reading.flags);
+        let again = read_known(&idle, &options, &quiet.memory.unwrap()).await.unwrap();
+        assert!(!is_flagged(&again.reading), "{:?}", again.reading.flags);
+
+        let first = explore(&busy, &options).await.unwrap();
+        assert!(is_flagged(&first.reading));
+        let before = busy.count.load(Ordering::Relaxed);
+        let again = read_known(&busy, &options, &first.memory.unwrap()).await.unwrap();
+        assert!(is_flagged(&again.reading));
+        assert!(again.reading.meters[0].value > u64::from(before), "{:?}", again.reading.meters);
+    }
 }

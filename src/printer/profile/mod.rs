@@ -6,6 +6,7 @@ mod meter;
 mod pattern;
 mod place;
 mod signed;
+mod table;
 
 pub(super) use find::Appearance;
 pub(super) use meter::{MeterPlace, MeterTable, Objects, SupplyLevel, Which};
@@ -291,6 +292,12 @@ impl Profiles {
             Self { list: list.map(Arc::new).collect() }
         };
         BUILT_IN_PROFILES.get_or_init(load).clone()
+    }
+
+    /// Every instance that any profile asks for.
+    #[cfg(test)]
+    pub(super) fn every_instance(&self) -> Vec<Oid> {
+        self.list.iter().flat_map(|profile| profile.instances()).collect()
     }
 
     /// How the counters of devices read by this profile behave.
