@@ -13,8 +13,8 @@ use platen::oid;
 use platen::printer::{ReadOptions, Reading, read};
 use platen::sim::{Fault, RunningSim, SimConfig, demo_fleet, generated_fleet, start, usual_users};
 use platen::snmp::{
-    AuthAlgorithm, Client, ClientConfig, Credentials, PrivacyAlgorithm, Session, SnmpError, Timing, UsmUser, WalkEnd,
-    WalkLimits,
+    AuthAlgorithm, Client, ClientConfig, Credentials, Oid, PrivacyAlgorithm, Session, SnmpError, Timing, UsmUser,
+    WalkEnd, WalkLimits,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -162,6 +162,99 @@ async fn what_broken_and_hostile_printers_do_is_named_and_harms_nobody_else() {
     assert!(client.statistics().ignored >= 200, "{:?}", client.statistics());
     sim.shutdown().await;
     honest.shutdown().await;
+}
+
+/// Tables of the Printer MIB (RFC 3805), and the columns of them that a reading wants.
+fn tables() -> [(Oid, &'static [u32]); 3] {
+    let printer_mib = oid!(1, 3, 6, 1, 2, 1, 43);
+    [
+        (printer_mib.with(&[11, 1, 1]), &[3, 4, 5, 6, 7, 8, 9]),
+        (printer_mib.with(&[8, 2, 1]), &[9, 10, 11, 12, 13, 18, 99]),
+        (printer_mib.with(&[18, 1, 1]), &[2, 4, 7, 8]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_side_by_side_are_what_each_is_by_itself_also_of_odd_printers() {
+    let kinds = [
+        None,
+        Some(Fault::NoBulk),
+        Some(Fault::TinyBulk),
+        Some(Fault::Unordered),
+        Some(Fault::Huge),
+        Some(Fault::Oversized),
+        Some(Fault::Flooding),
+        Some(Fault::Spoofed),
+        Some(Fault::Lossy(100)),
+        Some(Fault::Slow(Duration::from_millis(60))),
+        Some(Fault::Fragile),
+        Some(Fault::V1Only),
+    ];
+    let faults = kinds.iter().enumerate().filter_map(|(n, fault)| Some((n, (*fault)?))).collect();
+    let (odd, honest) = (simulate(8, kinds.len(), faults), simulate(9, kinds.len(), Vec::new()));
+    let client = Client::open(ClientConfig::default()).unwrap();
+    let timing = Timing { timeout: Duration::from_secs(2), retries: 5 };
+    for (n, fault) in kinds.iter().enumerate() {
+        let credentials = match fault {
+            Some(Fault::V1Only) => Credentials::V1 { community: "public".into() },
+            _ => v2c(),
+        };
+        let address = SocketAddr::new(odd.printers()[n].address.into(), odd.port());
+        let session = client.session(address, credentials, timing);
+        let truth = self::session(&client, &honest, n, timing);
+        for (entry, columns) in tables() {
+            let mut cells = Vec::new();
+            for column in columns {
+                let walk = truth.walk(&entry.with(&[*column]), WalkLimits::default()).await.unwrap();
+                cells.extend(walk.varbinds);
+            }
+            // Again, when it is known what the printer bears and how long its table is.
+            for round in 0..2 {
+                let before = odd.politeness().requests;
+                let walk = session.columns(&entry, columns, WalkLimits::default()).await.unwrap();
+                assert!(walk.end.is_complete(), "{fault:?}: {walk:?}");
+                assert_eq!(walk.varbinds, cells, "{fault:?}");
+                let requests = odd.politeness().requests - before;
+                println!("{fault:?}, {entry}, round {round}: {} cells in {requests} requests", cells.len());
+                let is_plain = matches!(fault, None | Some(Fault::Oversized | Fault::Flooding | Fault::Spoofed));
+                assert!(!is_plain || requests <= 4, "{fault:?}: {requests}");
+            }
+        }
+    }
+    for (address, treatment) in odd.politeness().printers {
+        assert!(treatment.most_at_once <= 1 && treatment.least_gap.unwrap() >= LEAST_GAP, "{address}: {treatment:?}");
+    }
+    odd.shutdown().await;
+    honest.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_of_printers_without_an_end_or_without_an_answer_say_so() {
+    let kinds = [Fault::Looping, Fault::Endless, Fault::Garbage, Fault::Truncated, Fault::WrongId, Fault::Silent];
+    let sim = simulate(10, kinds.len(), kinds.iter().copied().enumerate().collect());
+    let client =
+        Client::open(ClientConfig { gap: Duration::ZERO, packets_per_second: None, ..ClientConfig::default() });
+    let client = client.unwrap();
+    let (entry, columns) = &tables()[0];
+    for (n, fault) in kinds.iter().enumerate() {
+        let patient = matches!(fault, Fault::Looping | Fault::Endless);
+        let timing = if patient { timing() } else { Timing { timeout: Duration::from_millis(300), retries: 1 } };
+        let limits = WalkLimits { rows: 100, ..WalkLimits::default() };
+        let walk = session(&client, &sim, n, timing).columns(entry, columns, limits).await;
+        match fault {
+            Fault::Looping | Fault::Endless => {
+                let walk = walk.unwrap();
+                let end = if *fault == Fault::Looping { WalkEnd::NotIncreasing } else { WalkEnd::RowLimit };
+                assert_eq!(walk.end, end, "{fault:?}");
+                // The other columns are whole.
+                let levels = entry.with(&[9]);
+                assert!(walk.varbinds.iter().any(|cell| cell.oid.starts_with(&levels)), "{fault:?}");
+            }
+            Fault::Garbage | Fault::Truncated => assert!(matches!(walk, Err(SnmpError::Garbage { .. })), "{walk:?}"),
+            _ => assert!(matches!(walk, Err(SnmpError::Timeout { .. })), "{fault:?}: {walk:?}"),
+        }
+    }
+    sim.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,6 +75,9 @@ pub const MAX_OIDS_PER_REQUEST: usize = 20;
 /// Objects asked for in one call of `get`: far more than a printer profile has.
 pub const MAX_OIDS_PER_CALL: usize = 4_096;
 
+/// Columns read together in one call: twice what the largest table of the Printer MIB has.
+pub const MAX_COLUMNS_PER_CALL: usize = 64;
+
 /// Repetitions of the first GETBULK of a walk. Devices are known that break at larger ones.
 pub const FIRST_REPETITIONS: u32 = 10;
 

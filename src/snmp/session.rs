@@ -100,6 +100,17 @@ impl Session {
         walk::walk(self, root, limits).await
     }
 
+    /// Reads some columns of a table, lowest first, side by side: one request brings the next rows of all of them. What the
+    /// device cannot give so is read column by column. What it bears is remembered, as by [`walk`](Self::walk).
+    ///
+    /// # Errors
+    /// As [`walk`](Self::walk), and for more than
+    /// [`MAX_COLUMNS_PER_CALL`](super::limits::MAX_COLUMNS_PER_CALL) columns. Where some cells were read, or a column was
+    /// seen to its end, what was read is kept, and the end tells that it is not all.
+    pub async fn columns(&self, entry: &Oid, columns: &[u32], limits: WalkLimits) -> Result<Walk, SnmpError> {
+        walk::columns(self, entry, columns, limits).await
+    }
+
     /// Asks about each of these, in lists as long as the device bears.
     async fn each(&self, oids: &[Oid], ask: Ask) -> Result<Vec<VarBind>, SnmpError> {
         if oids.len() > MAX_OIDS_PER_CALL {
@@ -232,6 +243,10 @@ impl ObjectSource for Session {
 
     async fn walk(&self, root: &Oid, limits: WalkLimits) -> Result<Walk, SnmpError> {
         Session::walk(self, root, limits).await
+    }
+
+    async fn columns(&self, entry: &Oid, columns: &[u32], limits: WalkLimits) -> Result<Walk, SnmpError> {
+        Session::columns(self, entry, columns, limits).await
     }
 }
 

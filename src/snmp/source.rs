@@ -9,7 +9,7 @@ use super::{Oid, SnmpError, VarBind};
 /// The bounds of a walk. Whatever the agent does, a walk ends at the first of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalkLimits {
-    /// Most variable bindings kept.
+    /// Most variable bindings kept; of several columns of a table, most rows of each.
     pub rows: usize,
     /// Most bytes of values kept.
     pub bytes: usize,
@@ -61,6 +61,20 @@ pub struct Walk {
     pub end: WalkEnd,
 }
 
+impl Walk {
+    /// The walks of several columns as one. No columns at all are complete.
+    pub(super) fn joined(walks: Vec<Self>) -> Self {
+        let incomplete = walks.iter().find(|walk| !walk.end.is_complete());
+        let end = incomplete.or(walks.last()).map_or(WalkEnd::EndOfSubtree, |walk| walk.end);
+        Self { varbinds: walks.into_iter().flat_map(|walk| walk.varbinds).collect(), end }
+    }
+
+    /// Roughly how many bytes its values keep.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.varbinds.iter().map(|binding| binding.value.kept_bytes()).sum()
+    }
+}
+
 /// Something that answers for one device.
 pub trait ObjectSource: Sync {
     /// Reads these instances. The answer has one binding for each, in the same order; what the device
@@ -76,4 +90,38 @@ pub trait ObjectSource: Sync {
     /// # Errors
     /// When the device does not answer the first request, or refuses.
     fn walk(&self, root: &Oid, limits: WalkLimits) -> impl Future<Output = Result<Walk, SnmpError>> + Send;
+
+    /// Reads these columns of the table whose entry object is `entry`: each cell below `entry`.`column`, and nothing else.
+    /// The cells come column after column, lowest column first, each in the agent's order; a column that is named twice is
+    /// read once, and one that the device does not have brings no cell. The end is that of the first column that is not
+    /// complete, so a complete one says that every column was seen to its end.
+    ///
+    /// # Errors
+    /// As [`walk`](Self::walk). Where some cells were read, or a column was seen to its end, what was read is kept, and the
+    /// end tells that it is not all.
+    fn columns(
+        &self,
+        entry: &Oid,
+        columns: &[u32],
+        limits: WalkLimits,
+    ) -> impl Future<Output = Result<Walk, SnmpError>> + Send {
+        async move {
+            let mut walks = Vec::new();
+            let mut left = limits;
+            for root in column_roots(entry, columns) {
+                let walk = self.walk(&root, left).await?;
+                left.bytes -= walk.kept_bytes().min(left.bytes);
+                walks.push(walk);
+            }
+            Ok(Walk::joined(walks))
+        }
+    }
+}
+
+/// The roots of some columns of a table, each once, in the order in which agents have them.
+pub(super) fn column_roots(entry: &Oid, columns: &[u32]) -> Vec<Oid> {
+    let mut roots: Vec<Oid> = columns.iter().map(|column| entry.with(&[*column])).collect();
+    roots.sort();
+    roots.dedup();
+    roots
 }

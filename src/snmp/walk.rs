@@ -1,18 +1,21 @@
 //! Walking a subtree: with as large steps as the device bears, and an end in every case.
 //!
 //! [`Walker`] decides what to ask and what an answer means, without a network; `rows` keeps what was found, `ahead`
-//! guesses names so that one GETNEXT can bring several rows, `habits` remembers what each device bears.
+//! guesses names so that one GETNEXT can bring several rows, `columns` reads columns of a table side by side, `habits`
+//! remembers what each device bears.
 
 mod ahead;
+mod columns;
 mod habits;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+pub(super) use columns::columns;
 pub(super) use habits::HabitTable;
 
 use super::codec::{Bindings, Request, Response};
-use super::limits::{FIRST_REPETITIONS, MAX_STEPPED_PAST};
+use super::limits::MAX_STEPPED_PAST;
 use super::session::status;
 use super::{Oid, Session, SnmpError, Walk, WalkEnd, WalkLimits, guard};
 use ahead::Ahead;
@@ -143,7 +146,7 @@ impl Walker {
         let position = self.rows.position();
         match self.step {
             Step::Bulk(repetitions) => {
-                let max_repetitions = repetitions.min(self.useful_repetitions());
+                let max_repetitions = repetitions.min(self.rows.useful_repetitions(self.expected));
                 self.asked_repetitions = max_repetitions;
                 Request::GetBulk { oids: vec![position], non_repeaters: 0, max_repetitions }
             }
@@ -155,19 +158,6 @@ impl Walker {
                 Request::GetNext(self.asked.clone())
             }
         }
-    }
-
-    /// More repetitions than this would most likely only bring what lies behind the subtree, or behind the row limit: the
-    /// rows of the last walk that are still to come, and the object that shows the end. Most subtrees are small columns.
-    fn useful_repetitions(&self) -> u32 {
-        let found = u32::try_from(self.rows.found().len()).unwrap_or(u32::MAX);
-        let wanted = u32::try_from(self.rows.wanted()).unwrap_or(u32::MAX);
-        let likely = match self.expected {
-            Some(expected) if found <= expected => (expected - found).saturating_add(1),
-            None if found > 0 => u32::MAX,
-            _ => FIRST_REPETITIONS,
-        };
-        likely.min(wanted)
     }
 
     /// Takes over what came of it; returns the walk when it is at its end.

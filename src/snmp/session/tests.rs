@@ -184,6 +184,45 @@ async fn a_walk_next_to_epsons_commands_goes_one_step_at_a_time() {
     assert_eq!(agent.asked().iter().map(|asked| asked.tag).collect::<Vec<_>>(), [0xa1]);
 }
 
+#[tokio::test]
+async fn columns_next_to_epsons_commands_are_read_without_a_step_into_them() {
+    let own = oid!(1, 3, 6, 1, 4, 1, 1248, 1, 2, 2);
+    // Two rows of each of these columns, and in between what must not be come to.
+    let cells = [2, 3, 44, 45, 46].iter().flat_map(|column| [1, 2].map(|row| (own.with(&[*column, row]), Value::Null)));
+    let device = Recording::from_objects(cells);
+    let agent = Agent::answering(move |_, asked| {
+        let steps = if asked.tag == 0xa5 { asked.second } else { 1 };
+        let mut row = asked.oids.clone();
+        let mut found: Vec<(Oid, u8, &[u8])> = Vec::new();
+        for _ in 0..steps {
+            row = row.iter().map(|oid| device.next_after(oid).map_or(oid.clone(), |(next, _)| next.clone())).collect();
+            found.extend(row.iter().map(|oid| (oid.clone(), 2, &[1][..])));
+        }
+        vec![asked.response(0, 0, &found)]
+    })
+    .await;
+    for credentials in [v1(), v2c()] {
+        let session = session(&agent, credentials);
+        let walk = session.columns(&own, &[2, 3, 45, 46], WalkLimits::default()).await.unwrap();
+        assert_eq!(walk.varbinds.len(), 8, "{walk:?}");
+    }
+    // What lies before the commands is read a step at a time: past its own end it comes to the first of them at most.
+    let before = own.with(&[44]);
+    for asked in agent.asked().iter().filter(|asked| asked.oids.iter().any(|oid| *oid < before)) {
+        assert_eq!((asked.tag, asked.oids.len()), (0xa1, 1));
+    }
+    assert!(agent.asked().iter().all(|asked| !asked.oids.iter().any(|oid| oid.starts_with(&before))));
+    let heard = agent.asked().len();
+    for (entry, column) in [(own.clone(), 44), (oid!(1, 3, 6, 1, 4, 1), 1248), (oid!(1, 3), 6)] {
+        let refused = session(&agent, v2c()).columns(&entry, &[1, column], WalkLimits::default()).await;
+        assert!(matches!(refused, Err(SnmpError::BadRequest { .. })), "{refused:?}");
+    }
+    let many: Vec<u32> = (1..=65).collect();
+    let refused = session(&agent, v2c()).columns(&own.with(&[45]), &many, WalkLimits::default()).await;
+    assert!(matches!(refused, Err(SnmpError::BadRequest { .. })), "{refused:?}");
+    assert_eq!(agent.asked().len(), heard);
+}
+
 /// An agent over 37 objects, of v1 or v2c.
 fn table() -> Recording {
     let below = (1..=30u32).map(|n| (oid!(1, 3, 6, 1, 2, 1, 43, 11, n), Value::Integer(1)));

@@ -34,6 +34,8 @@ pub(in crate::snmp) struct Habits {
     limit: u32,
     /// Most names of a GETNEXT.
     pub(super) names: usize,
+    /// Its GETBULK of several names cannot be used, where that of one can: what it answers does not belong to its names.
+    pub(super) mixes_names: bool,
     /// Answers without trouble since the last trouble.
     clean: u32,
     /// So many of them, and a little more is tried again.
@@ -55,6 +57,7 @@ impl Habits {
             most: limit,
             limit,
             names: MAX_OIDS_PER_REQUEST,
+            mixes_names: false,
             clean: 0,
             patience: TRY_AGAIN_AFTER,
         }

@@ -1,5 +1,6 @@
 //! What a walk has found, and where it stands. Knows nothing of networks.
 
+use crate::snmp::limits::FIRST_REPETITIONS;
 use crate::snmp::{Oid, Value, VarBind, Walk, WalkEnd, WalkLimits};
 
 #[derive(Debug)]
@@ -38,16 +39,30 @@ impl Rows {
         self.limit.saturating_sub(self.found.len()).saturating_add(1)
     }
 
+    /// More repetitions than this would most likely only bring what lies behind the subtree, or behind the row limit: the
+    /// rows that are still to come if there are as many as the last time, and the object that shows the end. Most subtrees
+    /// are small columns.
+    pub(super) fn useful_repetitions(&self, expected: Option<u32>) -> u32 {
+        let found = u32::try_from(self.found.len()).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(self.wanted()).unwrap_or(u32::MAX);
+        let likely = match expected {
+            Some(expected) if found <= expected => (expected - found).saturating_add(1),
+            None if found > 0 => u32::MAX,
+            _ => FIRST_REPETITIONS,
+        };
+        likely.min(wanted)
+    }
+
     /// Where to go on from. Roots of one arc get a zero behind it: BER cannot write them, and nothing lies between.
     pub(super) fn position(&self) -> Oid {
         if self.position.arcs().len() < 2 { self.position.with(&[0]) } else { self.position.clone() }
     }
 
     /// Whether an answer to GETBULK goes forward with each binding, and has nothing behind the end.
-    pub(super) fn is_in_order(&self, bindings: &[VarBind]) -> bool {
+    pub(super) fn is_in_order<'a>(&'a self, bindings: impl IntoIterator<Item = &'a VarBind>) -> bool {
         let is_end = |binding: &VarBind| binding.value == Value::EndOfMibView;
         let mut last = &self.position;
-        let mut rest = bindings.iter().skip_while(|binding| {
+        let mut rest = bindings.into_iter().skip_while(|binding| {
             let goes_forward = !is_end(binding) && binding.oid > *last;
             last = &binding.oid;
             goes_forward
@@ -56,7 +71,7 @@ impl Rows {
     }
 
     /// Takes an answer over; returns why the walk is at its end, if it is.
-    pub(super) fn take(&mut self, bindings: Vec<VarBind>) -> Option<WalkEnd> {
+    pub(super) fn take(&mut self, bindings: impl IntoIterator<Item = VarBind>) -> Option<WalkEnd> {
         for binding in bindings {
             if binding.value == Value::EndOfMibView {
                 return Some(WalkEnd::EndOfMibView);
@@ -148,7 +163,7 @@ mod tests {
             let root = oid!(1, 3, 4);
             let mut rows = rows(&root, 12);
             for answer in answers {
-                let bindings = answer.into_iter().map(|(a, b, present)| VarBind {
+                let bindings: Vec<VarBind> = answer.into_iter().map(|(a, b, present)| VarBind {
                     oid: oid!(1, 3, a, b),
                     value: if present { Value::Integer(1) } else { Value::Null },
                 }).collect();

@@ -11,27 +11,35 @@ use std::ops::Bound;
 
 /// A device, and what is wrong with it.
 #[derive(Debug, Clone, Default)]
-struct Device {
-    objects: BTreeMap<Oid, Value>,
-    is_v1: bool,
+pub(super) struct Device {
+    pub(super) objects: BTreeMap<Oid, Value>,
+    pub(super) is_v1: bool,
     /// So many bindings fit one answer of GETBULK, in turn.
-    room: Vec<usize>,
+    pub(super) room: Vec<usize>,
     /// It is silent to more repetitions or names than this.
-    bears: Option<usize>,
+    pub(super) bears: Option<usize>,
     /// It says tooBig to more repetitions or names than this.
-    fits: Option<usize>,
+    pub(super) fits: Option<usize>,
     /// Its GETBULK is out of order.
-    is_shuffled: bool,
+    pub(super) is_shuffled: bool,
+    /// Its GETBULK leaves out the bindings of names that are at their end, so that the others move up.
+    pub(super) omits_ended: bool,
+    /// Its GETBULK looks at the first name only.
+    pub(super) reads_one_name: bool,
+    /// Its GETBULK answers name after name, and not row after row.
+    pub(super) goes_by_columns: bool,
+    /// Its noSuchName is always about the first name.
+    pub(super) blames_the_first: bool,
     /// Its GETNEXT of several names is out of order.
-    shuffles_names: bool,
+    pub(super) shuffles_names: bool,
     /// It says genErr when it comes to this object.
-    broken: Option<Oid>,
+    pub(super) broken: Option<Oid>,
     /// How many rows it is believed to have.
-    expected: Option<u32>,
-    asked: Vec<Request>,
+    pub(super) expected: Option<u32>,
+    pub(super) asked: Vec<Request>,
 }
 
-fn target() -> SocketAddr {
+pub(super) fn target() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 161))
 }
 
@@ -41,7 +49,7 @@ fn answer(error_status: u32, error_index: usize, list: Vec<VarBind>) -> Result<R
 }
 
 impl Device {
-    fn of(objects: impl IntoIterator<Item = Oid>) -> Self {
+    pub(super) fn of(objects: impl IntoIterator<Item = Oid>) -> Self {
         Self { objects: objects.into_iter().map(|oid| (oid, Value::Integer(7))).collect(), ..Self::default() }
     }
 
@@ -57,6 +65,7 @@ impl Device {
         for (index, name) in names.iter().enumerate() {
             let next = self.behind(name);
             if self.is_v1 && next.value == Value::EndOfMibView {
+                let index = if self.blames_the_first { 0 } else { index };
                 return answer(status::NO_SUCH_NAME, index + 1, vec![]);
             }
             if self.broken.as_ref() == Some(&next.oid) {
@@ -70,28 +79,40 @@ impl Device {
         answer(0, 0, list)
     }
 
-    fn bulk(&self, name: &Oid, repetitions: u32) -> Result<Response, SnmpError> {
+    /// As RFC 3416 §4.2.3 has it, without non-repeaters, and with what is wrong with this one.
+    fn bulk(&self, names: &[Oid], repetitions: u32) -> Result<Response, SnmpError> {
         let room = self.room.get(self.asked.len() % self.room.len().max(1)).copied().unwrap_or(usize::MAX);
-        let mut list: Vec<VarBind> = Vec::new();
+        let names = if self.reads_one_name { &names[..1] } else { names };
+        // Each binding with the place of its name.
+        let mut rows: Vec<Vec<(usize, VarBind)>> = Vec::new();
         for _ in 0..repetitions {
-            let next = self.behind(list.last().map_or(name, |last| &last.oid));
-            if self.broken.as_ref() == Some(&next.oid) {
-                return answer(status::GEN_ERR, 1, vec![]);
+            let from = |place: usize| rows.last().map_or(&names[place], |row| &row[place].1.oid);
+            let row: Vec<_> = (0..names.len()).map(|place| (place, self.behind(from(place)))).collect();
+            if let Some(place) = row.iter().position(|(_, next)| self.broken.as_ref() == Some(&next.oid)) {
+                return answer(status::GEN_ERR, place + 1, vec![]);
             }
-            if list.len() < room {
-                list.push(next);
-            }
+            rows.push(row);
         }
-        if self.is_shuffled && list.len() > 2 {
-            list.swap(1, 2);
+        // It is what is sent that is out of order.
+        if self.is_shuffled && rows.len().min(room / names.len()) > 2 {
+            rows.swap(1, 2);
         }
-        answer(0, 0, list)
+        if self.goes_by_columns {
+            rows = (0..names.len()).map(|place| rows.iter().map(|row| row[place].clone()).collect()).collect();
+        }
+        let is_over = |place: usize, next: &VarBind| {
+            let column = names[place].arcs().get(..entry().arcs().len() + 1).unwrap_or_default();
+            next.value == Value::EndOfMibView || !next.oid.arcs().starts_with(column)
+        };
+        let bindings = rows.into_iter().flatten();
+        let bindings = bindings.filter(|(place, next)| !(self.omits_ended && is_over(*place, next)));
+        answer(0, 0, bindings.map(|(_, next)| next).take(room).collect())
     }
 
-    fn hear(&mut self, request: Request) -> Result<Response, SnmpError> {
+    pub(super) fn hear(&mut self, request: Request) -> Result<Response, SnmpError> {
         self.asked.push(request.clone());
         let size = match &request {
-            Request::GetBulk { max_repetitions, .. } => usize::try_from(*max_repetitions).unwrap(),
+            Request::GetBulk { oids, max_repetitions, .. } => oids.len() * usize::try_from(*max_repetitions).unwrap(),
             Request::Get(names) | Request::GetNext(names) => names.len(),
         };
         assert!(request.oids().iter().map(codec::varbinds::name_bytes).sum::<usize>() <= MAX_REQUEST_BYTES);
@@ -102,12 +123,17 @@ impl Device {
             return answer(status::TOO_BIG, 0, vec![]);
         }
         match &request {
-            Request::GetBulk { oids, max_repetitions, .. } => self.bulk(&oids[0], *max_repetitions),
+            Request::GetBulk { oids, max_repetitions, .. } => self.bulk(oids, *max_repetitions),
             Request::Get(names) | Request::GetNext(names) => self.next(names),
         }
     }
 
-    fn walk_with(&mut self, root: &Oid, limits: &WalkLimits, habits: &mut Habits) -> Result<Walk, SnmpError> {
+    pub(super) fn walk_with(
+        &mut self,
+        root: &Oid,
+        limits: &WalkLimits,
+        habits: &mut Habits,
+    ) -> Result<Walk, SnmpError> {
         let mut walker = Walker::new(target(), root, limits, !self.is_v1, *habits, self.expected);
         self.asked.clear();
         loop {
@@ -126,7 +152,7 @@ impl Device {
     }
 
     /// What a walk by GETNEXT, one name after the other, brings.
-    fn plain(&self, root: &Oid) -> Walk {
+    pub(super) fn plain(&self, root: &Oid) -> Walk {
         let varbinds: Vec<VarBind> = self
             .objects
             .range::<Oid, _>((Bound::Excluded(root), Bound::Unbounded))
@@ -141,7 +167,7 @@ impl Device {
         Walk { varbinds, end }
     }
 
-    fn repetitions(&self) -> Vec<u32> {
+    pub(super) fn repetitions(&self) -> Vec<u32> {
         let of = |request: &Request| match request {
             Request::GetBulk { max_repetitions, .. } => *max_repetitions,
             Request::Get(_) | Request::GetNext(_) => 0,
@@ -150,17 +176,17 @@ impl Device {
     }
 }
 
-fn without_bulk() -> Habits {
+pub(super) fn without_bulk() -> Habits {
     let mut habits = Habits::default();
     habits.bulk = Bulk::OutOfOrder;
     habits
 }
 
-fn entry() -> Oid {
+pub(super) fn entry() -> Oid {
     oid!(1, 3, 6, 1, 2, 1, 43, 11, 1, 1)
 }
 
-fn table(columns: u32, rows: u32) -> Vec<Oid> {
+pub(super) fn table(columns: u32, rows: u32) -> Vec<Oid> {
     (1..=columns).flat_map(|column| (1..=rows).map(move |row| entry().with(&[column, 1, row]))).collect()
 }
 
@@ -292,7 +318,7 @@ fn an_object_that_cannot_be_read_is_stepped_past_and_told() {
 }
 
 /// Columns of one set of rows, of which some cells are missing; or names without any order.
-fn objects() -> impl Strategy<Value = Vec<Oid>> {
+pub(super) fn objects() -> impl Strategy<Value = Vec<Oid>> {
     let cells = (1u32..8, proptest::collection::btree_set((1u32..3, 1u32..15), 1..12), 0u8..5)
         .prop_flat_map(|(columns, rows, holes)| {
             let cells: Vec<Oid> = (1..=columns)
