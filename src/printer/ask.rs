@@ -134,13 +134,14 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
 
     /// The same, whatever is remembered: for tables whose rows come and go.
     pub(super) async fn table_anew(&mut self, entry: &Oid, columns: &[u32]) -> Result<Table, SnmpError> {
+        let walk = self.source.columns(entry, columns, WalkLimits::default()).await?;
+        self.incomplete |= !walk.end.is_complete();
+        let cells: Vec<(Oid, Value)> = walk.varbinds.into_iter().map(|vb| (vb.oid, vb.value)).collect();
         let mut table = Table::new(self.charset);
+        table.add(entry, cells.iter().cloned());
         for &column in columns {
             let root = entry.with(&[column]);
-            let walk = self.source.walk(&root, WalkLimits::default()).await?;
-            self.incomplete |= !walk.end.is_complete();
-            let rows: Vec<(Oid, Value)> = walk.varbinds.into_iter().map(|vb| (vb.oid, vb.value)).collect();
-            table.add(entry, rows.iter().cloned());
+            let rows = cells.iter().filter(|(oid, _)| oid.starts_with(&root)).cloned().collect();
             self.keep_walk(&root, rows, walk.end);
         }
         Ok(table)

@@ -316,6 +316,10 @@ mod tests {
         async fn walk(&self, root: &Oid, limits: WalkLimits) -> Result<Walk, SnmpError> {
             self.now().walk(root, limits).await
         }
+
+        async fn columns(&self, entry: &Oid, columns: &[u32], limits: WalkLimits) -> Result<Walk, SnmpError> {
+            self.now().columns(entry, columns, limits).await
+        }
     }
 
     #[tokio::test]
