@@ -4,7 +4,7 @@
 
 use platen::oid;
 use platen::snmp::{
-    AuthAlgorithm, Client, ClientConfig, Credentials, Oid, PrivacyAlgorithm, Secret, Session, SnmpError, Timing,
+    Asks, AuthAlgorithm, Client, ClientConfig, Credentials, Oid, PrivacyAlgorithm, Secret, Session, SnmpError, Timing,
     UsmReport, UsmUser, Value, VarBind, WalkEnd, WalkLimits,
 };
 use std::collections::BTreeSet;
@@ -220,7 +220,13 @@ fn ways_in() -> Vec<(String, Credentials)> {
 }
 
 fn client() -> Client {
-    Client::open(ClientConfig { packets_per_second: None, gap: Duration::ZERO, ..ClientConfig::default() }).unwrap()
+    Client::open(ClientConfig {
+        packets_per_second: None,
+        gap: Duration::ZERO,
+        asks: Asks::AllButDenied,
+        ..ClientConfig::default()
+    })
+    .unwrap()
 }
 
 /// Patient, so that a slow machine fails no test.

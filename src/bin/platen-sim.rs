@@ -151,6 +151,7 @@ fn config_of(cli: Cli) -> Result<SimConfig, Failure> {
         users,
         printers,
         faults,
+        tripwires: Vec::new(),
         seed: cli.seed,
         speed: cli.speed,
     })

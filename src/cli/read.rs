@@ -13,7 +13,7 @@ use super::{Failure, FenceArgs, HowArgs, SnmpArgs, block_on, print, print_json, 
 use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
 use crate::discovery::{DnsResolver, Fence, Paces, Ranges};
 use crate::printer::{self, Explanation, Profiles, ReadOptions, Reading};
-use crate::snmp::{Client, ClientConfig, Credentials, Recording, Timing, UsmUser};
+use crate::snmp::{Asks, Client, ClientConfig, Credentials, Recording, Timing, UsmUser};
 
 /// Largest recording that is read, in bytes.
 const RECORDING_MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -79,9 +79,9 @@ pub(super) fn check_fence(fence: &Fence, ip: IpAddr) -> Result<(), Failure> {
     )))
 }
 
-pub(super) fn open_client(packets_per_second: u32) -> Result<Client, Failure> {
-    Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
-        .map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
+pub(super) fn open_client(packets_per_second: u32, asks: Asks) -> Result<Client, Failure> {
+    let config = ClientConfig { packets_per_second: Some(packets_per_second), asks, ..ClientConfig::default() };
+    Client::open(config).map_err(|e| Failure::failed(format!("the SNMP socket cannot be opened: {e}")))
 }
 
 impl HowArgs {
@@ -115,7 +115,7 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, how: &HowArgs
     let (reading, mut explanation, traffic) = block_on(async {
         let target = resolve(host).await?;
         check_fence(&fence, target.ip())?;
-        let client = open_client(READ_PACKETS_PER_SECOND)?;
+        let client = open_client(READ_PACKETS_PER_SECOND, Asks::Listed)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
         let options = SearchOptions { read: options, ..search_options(target.port(), credentials, snmp, None) };
         let found = read_with(&client, target, &candidates, &options, None).await;
@@ -161,7 +161,7 @@ pub(super) fn scan(
             )));
         }
         let options = search_options(port, credentials, snmp, rate);
-        let client = open_client(rate.unwrap_or_default().max(READ_PACKETS_PER_SECOND))?;
+        let client = open_client(rate.unwrap_or_default().max(READ_PACKETS_PER_SECOND), Asks::Listed)?;
         let (progress, shown) = watch::channel(SearchProgress::default());
         let showing = tokio::spawn(show::progress(shown));
         let stop = CancellationToken::new();

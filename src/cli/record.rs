@@ -8,7 +8,7 @@ use super::{Failure, FenceArgs, SnmpArgs, block_on, print, resolve};
 use crate::agent::{Lockout, SearchOptions, read_with};
 use crate::oid;
 use crate::printer::Reading;
-use crate::snmp::{Oid, Recording, Session, WalkEnd, WalkLimits, allowed_subtrees};
+use crate::snmp::{Asks, Oid, Recording, Session, WalkEnd, WalkLimits, allowed_subtrees};
 
 /// Most objects of one subtree that are recorded.
 const ROWS_MAX: usize = 5_000;
@@ -24,7 +24,9 @@ pub(super) fn record(host: &str, also: &[String], snmp: &SnmpArgs, fence: &Fence
     let text = block_on(async {
         let target = resolve(host).await?;
         check_fence(&fence, target.ip())?;
-        let client = open_client(PACKETS_PER_SECOND)?;
+        // A subtree that a person names may lie outside of the list; what is denied stays denied.
+        let asks = if also.is_empty() { Asks::Listed } else { Asks::AllButDenied };
+        let client = open_client(PACKETS_PER_SECOND, asks)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
         let options = SearchOptions {
             lockout: Arc::<Lockout>::default(),

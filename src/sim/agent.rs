@@ -128,6 +128,7 @@ fn size_of(varbinds: &[VarBind]) -> usize {
 
 /// v1 has no exceptions: a missing object spoils the answer, and is named in the error.
 fn get(device: &Device, oid: &Oid, version: Version) -> Result<VarBind, Oid> {
+    device.touch(oid);
     match device.objects.value(oid) {
         // Counter64 does not exist in v1 (RFC 2576 §4.1.2.1).
         Some(Value::Counter64(_)) if version == Version::V1 => Err(oid.clone()),

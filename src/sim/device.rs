@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::faults::Fault;
@@ -22,6 +23,9 @@ pub(super) struct Device {
     pub silent_until: Option<Instant>,
     /// The repetitions of the last request, if it was a GETBULK.
     pub last_repetitions: Option<i64>,
+    /// Subtrees that nobody should touch, and how often somebody has: named in a request, or come to by a step.
+    tripwires: Arc<[Oid]>,
+    tripped: AtomicU64,
     users: Arc<Users>,
     keys: HashMap<Vec<u8>, Keys>,
     engine_id: Vec<u8>,
@@ -45,11 +49,28 @@ impl Device {
             printer,
             silent_until: None,
             last_repetitions: None,
+            tripwires: Arc::default(),
+            tripped: AtomicU64::new(0),
             users,
             keys: HashMap::new(),
             engine_id,
             started: Instant::now(),
         }
+    }
+
+    pub(super) fn lay_tripwires(&mut self, subtrees: Arc<[Oid]>) {
+        self.tripwires = subtrees;
+    }
+
+    /// Somebody reads this object, or asks for it.
+    pub(super) fn touch(&self, oid: &Oid) {
+        if self.tripwires.iter().any(|subtree| oid.starts_with(subtree)) {
+            self.tripped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn tripped(&self) -> u64 {
+        self.tripped.load(Ordering::Relaxed)
     }
 
     pub(super) fn engine_id(&self) -> &[u8] {
@@ -83,6 +104,9 @@ impl Device {
     /// What follows an object: the truth, unless a fault says otherwise.
     pub(super) fn next_after(&self, oid: &Oid) -> Option<VarBind> {
         let truth = self.objects.next_after(oid).map(|(oid, value)| VarBind { oid: oid.clone(), value: value.clone() });
+        if let Some(found) = &truth {
+            self.touch(&found.oid);
+        }
         let supplies = oid!(1, 3, 6, 1, 2, 1, 43, 11, 1, 1, 6);
         match self.fault {
             Some(Fault::Looping) if oid.starts_with(&supplies) => {

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use usm::SimUser;
 use usm::Users;
 
-use crate::snmp::{AuthAlgorithm, PrivacyAlgorithm, Recording};
+use crate::snmp::{AuthAlgorithm, Oid, PrivacyAlgorithm, Recording};
 
 /// Most simulated printers on one socket.
 pub const PRINTERS_MAX: usize = 65_000;
@@ -54,6 +54,8 @@ pub struct SimConfig {
     pub printers: Vec<Simulated>,
     /// Faults by address.
     pub faults: Vec<(Ipv4Addr, Fault)>,
+    /// Subtrees whose objects nobody should touch: [`RunningSim::tripped`] counts who does.
+    pub tripwires: Vec<Oid>,
     /// Seed of everything that is random.
     pub seed: u64,
     /// How many times faster than life; 0 stands still.
@@ -69,6 +71,7 @@ impl Default for SimConfig {
             users: Vec::new(),
             printers: Vec::new(),
             faults: Vec::new(),
+            tripwires: Vec::new(),
             seed: 1,
             speed: 1.0,
         }
@@ -168,6 +171,12 @@ impl RunningSim {
         devices.get(&address)?.printer.as_ref().map(Printer::total)
     }
 
+    /// How often a printer's trip-wires were touched.
+    #[must_use]
+    pub fn tripped(&self, address: Ipv4Addr) -> Option<u64> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner).get(&address).map(Device::tripped)
+    }
+
     /// How the printers have been treated until now.
     #[must_use]
     pub fn politeness(&self) -> Politeness {
@@ -217,6 +226,8 @@ pub fn start(config: SimConfig) -> Result<RunningSim, SimError> {
     for (address, fault) in config.faults {
         devices.get_mut(&address).ok_or(SimError::NobodyThere(address))?.fault = Some(fault);
     }
+    let tripwires: Arc<[Oid]> = config.tripwires.into();
+    devices.values_mut().for_each(|device: &mut Device| device.lay_tripwires(Arc::clone(&tripwires)));
     let socket = net::open(config.port).map_err(|source| SimError::Port { port: config.port, source })?;
     let port = socket.local_addr().map_err(|source| SimError::Port { port: config.port, source })?.port();
     let devices: Devices = Arc::new(Mutex::new(devices));

@@ -1,15 +1,19 @@
 //! The objects that this program may ask for, compiled in. Whatever a profile, a task or a person says, no other is.
 //!
-//! Data minimisation: no print job, user, document or address-book object is in a subtree that is listed here, or the
-//! part of the subtree that has them is in [`PRIVATE`]. The list is narrow on purpose; a new profile may have to widen it,
-//! and whoever reads that change sees what for.
+//! Data minimisation: no print job, user, document or address-book object is in a subtree that is listed here; [`PRIVATE`] is a
+//! second wall. The list is narrow on purpose; a new profile may have to widen it, and whoever reads that change sees what
+//! for.
 
 use super::Oid;
 
 /// Standard subtrees.
 const STANDARD: &[&[u32]] = &[
-    // system (RFC 3418). sysContact, a person's name, is asked for only where it is configured.
-    &[1, 3, 6, 1, 2, 1, 1],
+    // system (RFC 3418) but for sysContact, which is a person's name.
+    &[1, 3, 6, 1, 2, 1, 1, 1],
+    &[1, 3, 6, 1, 2, 1, 1, 2],
+    &[1, 3, 6, 1, 2, 1, 1, 3],
+    &[1, 3, 6, 1, 2, 1, 1, 5],
+    &[1, 3, 6, 1, 2, 1, 1, 6],
     // ifTable (RFC 2863): the MAC address.
     &[1, 3, 6, 1, 2, 1, 2, 2, 1],
     // hrDeviceTable and hrPrinterTable (RFC 2790).
@@ -23,76 +27,109 @@ const STANDARD: &[&[u32]] = &[
     &[1, 3, 6, 1, 6, 3, 15, 1, 1],
 ];
 
-/// Makers' subtrees, below 1.3.6.1.4.1.
+/// Makers' subtrees, below 1.3.6.1.4.1: none of them has something private in it, so that each can be walked.
 const ENTERPRISES: &[&[u32]] = &[
-    // HP: device id; device, counters and supplies of the LaserJet common MIB.
+    // HP: device id; identity, A4 equivalents, scans, faxes, counters and supplies of the LaserJet common MIB.
     &[11, 2, 3, 9, 1, 1, 7],
-    &[11, 2, 3, 9, 4, 2, 1],
-    // Samsung.
-    &[236, 11, 5],
-    // Xerox: the XCMI; Fuji Xerox uses it too.
-    &[253, 8],
-    &[297, 1],
-    // Ricoh and its brands.
-    &[367, 3, 2, 1],
-    // Lexmark.
-    &[641, 1],
-    &[641, 2],
-    &[641, 6],
+    &[11, 2, 3, 9, 4, 2, 1, 1, 3],
+    &[11, 2, 3, 9, 4, 2, 1, 1, 16, 1, 44],
+    &[11, 2, 3, 9, 4, 2, 1, 2, 2, 1],
+    &[11, 2, 3, 9, 4, 2, 1, 3, 7, 1, 32],
+    &[11, 2, 3, 9, 4, 2, 1, 3, 7, 2, 11],
+    &[11, 2, 3, 9, 4, 2, 1, 3, 7, 2, 12],
+    &[11, 2, 3, 9, 4, 2, 1, 4, 1, 2],
+    &[11, 2, 3, 9, 4, 2, 1, 4, 1, 10],
+    // Samsung: identity, counters.
+    &[236, 11, 5, 1, 1, 1],
+    &[236, 11, 5, 11, 53, 11],
+    &[236, 11, 5, 11, 53, 31, 1],
+    // Xerox (XCMI) and Fuji Xerox: identity, counters.
+    &[253, 8, 51],
+    &[253, 8, 53],
+    // Panasonic.
+    &[258, 405, 1, 1, 1],
+    &[258, 406],
+    // Ricoh and its brands: identity, counters, network name.
+    &[367, 3, 2, 1, 1],
+    &[367, 3, 2, 1, 2],
+    &[367, 3, 2, 1, 6],
+    // Lexmark: identity, inventory, counters, supplies.
+    &[641, 2, 1],
+    &[641, 6, 2],
+    &[641, 6, 3],
+    &[641, 6, 4],
     // Dell.
-    &[674, 10898],
+    &[674, 10898, 100],
     // Extended Systems' print servers (in Zebra's printers).
     &[683, 1],
-    &[683, 6],
-    // Toshiba TEC.
-    &[1129, 1, 2],
-    &[1129, 2, 3],
-    // Epson; its commands are in COMMANDS.
-    &[1248, 1, 1],
-    &[1248, 1, 2],
-    // Kyocera.
-    &[1347, 40],
-    &[1347, 42],
-    &[1347, 43],
-    &[1347, 46],
-    // Canon.
-    &[1602, 1],
-    // Panasonic.
-    &[258, 405],
-    &[258, 406],
+    &[683, 6, 2],
+    // Toshiba TEC: identity, counters.
+    &[1129, 1, 2, 1],
+    &[1129, 2, 3, 50, 1, 2],
+    &[1129, 2, 3, 50, 1, 3, 21],
+    // Epson: identity, versions, counters. Its commands are elsewhere below 1248.1.2.2.
+    &[1248, 1, 1, 3],
+    &[1248, 1, 2, 2, 1],
+    &[1248, 1, 2, 2, 2],
+    &[1248, 1, 2, 2, 27],
+    // Kyocera: name, counters, identity, scans.
+    &[1347, 40, 10, 1, 1, 5],
+    &[1347, 42, 2],
+    &[1347, 42, 3],
+    &[1347, 43, 5],
+    &[1347, 43, 10],
+    &[1347, 46, 10, 1, 1, 5],
+    // Canon: identity, counters.
+    &[1602, 1, 1],
+    &[1602, 1, 2, 1],
+    &[1602, 1, 11],
     // Intermec and Honeywell.
     &[1963, 20, 10],
-    // OKI.
-    &[2001, 1],
-    // Sharp.
-    &[2385, 1, 1],
-    &[2385, 2, 1],
-    // Brother.
-    &[2435, 2, 3, 9],
-    &[2435, 2, 4, 3],
-    // Zebra.
-    &[10642],
-    // Konica Minolta.
-    &[18334, 1, 1],
-    // Pantum.
-    &[40093],
-    // TSC.
-    &[51966],
+    // OKI: identity, counters.
+    &[2001, 1, 1, 1, 1, 1],
+    &[2001, 1, 1, 1, 1, 11],
+    // Sharp: counters, identity.
+    &[2385, 1, 1, 19],
+    &[2385, 2, 1, 1],
+    &[2385, 2, 1, 3],
+    // Brother: device id, identity, counters.
+    &[2435, 2, 3, 9, 1],
+    &[2435, 2, 3, 9, 4, 2, 1, 5],
+    &[2435, 2, 4, 3, 1240],
+    &[2435, 2, 4, 3, 2435],
+    // Zebra: identity, odometers.
+    &[10642, 1],
+    &[10642, 3],
+    &[10642, 200],
+    // Konica Minolta: identity, counters.
+    &[18334, 1, 1, 1],
+    // SATO.
+    &[20998, 3],
+    &[20998, 5],
+    &[20998, 7],
+    &[20998, 10],
+    // Pantum: identity, counters.
+    &[40093, 1],
+    &[40093, 6],
+    &[40093, 10],
 ];
 
-/// What is never asked for although it lies in a subtree above.
+/// What does something when it is read: never asked for by anybody, whatever is listed above.
 ///
 /// Epson: the index of objects below 1.3.6.1.4.1.1248.1.2.2.44.1.1.2.1 is a command; some reset waste-ink counters.
 pub(super) const COMMANDS: &[&[u32]] = &[&[1, 3, 6, 1, 4, 1, 1248, 1, 2, 2, 44]];
 
-/// Jobs, users, documents, address books.
-const PRIVATE: &[&[u32]] = &[
+/// Jobs, users, documents, address books: never asked for by anybody either. Makers' MIBs say what they are.
+pub(super) const PRIVATE: &[&[u32]] = &[
     // Job Monitoring MIB (RFC 2707).
     &[1, 3, 6, 1, 4, 1, 2699, 1, 1],
     // HP: jobs and their owners (the LaserJet common MIB's job subtree).
     &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 1, 6],
-    // HP: who sent and received faxes.
-    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7],
+    // HP: numbers and hosts that faxes go to (fax-tx-phone-number, fax-pstn-access-code, fax-master-host, forwarding).
+    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7, 1, 10],
+    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7, 1, 18],
+    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7, 1, 28],
+    &[1, 3, 6, 1, 4, 1, 11, 2, 3, 9, 4, 2, 1, 3, 7, 3],
     // Xerox (XCMI): job monitoring, two job MIBs, security.
     &[1, 3, 6, 1, 4, 1, 253, 8, 56],
     &[1, 3, 6, 1, 4, 1, 253, 8, 58],
@@ -108,10 +145,6 @@ const PRIVATE: &[&[u32]] = &[
     &[1, 3, 6, 1, 4, 1, 18334, 1, 1, 4],
     // Brother: one-touch and speed dials.
     &[1, 3, 6, 1, 4, 1, 2435, 2, 3, 9, 2],
-    // Host Resources: what runs there.
-    &[1, 3, 6, 1, 2, 1, 25, 4],
-    &[1, 3, 6, 1, 2, 1, 25, 5],
-    &[1, 3, 6, 1, 2, 1, 25, 6],
 ];
 
 const ENTERPRISE: &[u32] = &[1, 3, 6, 1, 4, 1];
@@ -138,6 +171,12 @@ pub fn allowed_subtrees() -> Vec<Oid> {
     all
 }
 
+/// The subtrees that no request ever names: commands, and what is private.
+#[must_use]
+pub fn denied_subtrees() -> Vec<Oid> {
+    COMMANDS.iter().chain(PRIVATE).filter_map(|subtree| Oid::new(subtree)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,12 +195,24 @@ mod tests {
             "1.3.6.1.4.1.2699.1.1.1.1",
             "1.3.6.1.4.1.11.2.3.9.4.2.1.1.6.5.1.0",
             "1.3.6.1.2.1.25.4.2.1.2.1",
+            "1.3.6.1.2.1.1.4.0",
+            "1.3.6.1.4.1.11.2.3.9.4.2.1.3.7.1.10.0",
+            "1.3.6.1.4.1.2435.2.3.9.2.1.1",
             "1.3.6.1.2.1.4.22.1.2.1.10.0.0.1",
             "1.3.6.1.4.1.9.1.1",
             "1.3.6.1.4.1",
             "1.3.6.1.4.1.11",
         ] {
             assert!(!is_allowed(&oid(no)), "{no}");
+        }
+    }
+
+    #[test]
+    fn no_subtree_has_something_private_or_a_command_in_it() {
+        for subtree in allowed_subtrees() {
+            for denied in COMMANDS.iter().chain(PRIVATE) {
+                assert!(!denied.starts_with(subtree.arcs()), "a walk of {subtree} would come to {denied:?}");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::codec::{Message, Peer, Report};
 use super::engine::{Engine, Job, Manners, Order, Outcome};
+use super::guard::Asks;
 use super::limits::{
     DEFAULT_BURST, DEFAULT_GAP, DEFAULT_PACKETS_PER_SECOND, DEFAULT_RECEIVE_BUFFER_BYTES, DEFAULT_WINDOW, JOB_CHANNEL,
     KEY_MAKERS, MAX_PEERS, MAX_WALK_REPETITIONS,
@@ -52,6 +53,8 @@ pub struct ClientConfig {
     pub max_repetitions: u32,
     /// SO_RCVBUF to ask for, in bytes.
     pub receive_buffer_bytes: usize,
+    /// What may be asked for.
+    pub asks: Asks,
 }
 
 impl Default for ClientConfig {
@@ -63,6 +66,7 @@ impl Default for ClientConfig {
             gap: DEFAULT_GAP,
             max_repetitions: MAX_WALK_REPETITIONS,
             receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER_BYTES,
+            asks: Asks::Listed,
         }
     }
 }
@@ -96,6 +100,7 @@ struct Shared {
     remembered: Mutex<HashMap<SocketAddr, (KnownEngine, Instant)>>,
     key_makers: Semaphore,
     habits: HabitTable,
+    asks: Asks,
 }
 
 /// SNMPv3 engines by where they are and who asks; each is discovered once, whoever needs it first.
@@ -117,7 +122,9 @@ impl Client {
         runtime.spawn(engine.run(sockets));
         let (peers, key_makers) = (Mutex::default(), Semaphore::new(KEY_MAKERS));
         let (habits, remembered) = (HabitTable::new(config.max_repetitions), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { orders, counters, peers, remembered, key_makers, habits }) })
+        Ok(Self {
+            shared: Arc::new(Shared { orders, counters, peers, remembered, key_makers, habits, asks: config.asks }),
+        })
     }
 
     /// A way to ask one device. Nothing is sent until it is used.
@@ -138,6 +145,11 @@ impl Client {
         self.shared.orders.send(Order::Sweep(Box::new(sweep))).await.map_err(ended)
     }
 
+    /// What may be asked for.
+    pub(super) fn asks(&self) -> Asks {
+        self.shared.asks
+    }
+
     /// What walks have found out about each device.
     pub(super) fn habits(&self) -> &HabitTable {
         &self.shared.habits
@@ -150,7 +162,7 @@ impl Client {
         message: Message,
         timing: Timing,
     ) -> Result<Outcome, SnmpError> {
-        let (job, answer) = Job::new(target, message, timing)?;
+        let (job, answer) = Job::new(target, message, timing, self.shared.asks)?;
         let ended = || SnmpError::Engine("it has ended".to_owned());
         self.shared.orders.send(Order::Ask(job)).await.map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?

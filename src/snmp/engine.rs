@@ -12,6 +12,7 @@
 //! A sweep has no table at all ([`super::sweep`]); it goes on with what the sessions leave of the pace.
 
 use super::codec::{self, Decoded, Message, Report, Response};
+use super::guard::{self, Asks};
 use super::limits::{
     HINT_PATIENCE, MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN,
 };
@@ -20,7 +21,7 @@ use super::round_trip::RoundTrip;
 use super::sockets::{ReceiveBuffer, SendTrouble, Sockets};
 use super::statistics::Counters;
 use super::sweep::{Heard, Next, SweepState};
-use super::{SnmpError, Timing, guard};
+use super::{SnmpError, Timing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -56,9 +57,10 @@ impl Job {
         target: SocketAddr,
         message: Message,
         timing: Timing,
+        asks: Asks,
     ) -> Result<(Self, oneshot::Receiver<Result<Outcome, SnmpError>>), SnmpError> {
         if let Some(request) = message.request() {
-            guard::check(target, request)?;
+            guard::check(target, request, asks)?;
         }
         let (reply, answer) = oneshot::channel();
         Ok((Self { target, message, timing, reply }, answer))

@@ -1,32 +1,49 @@
-//! What is never asked for, compiled in: on some devices a mere GET is a command.
+//! What is never asked for, compiled in: on some devices a mere GET is a command, and some objects are people's own.
 //!
 //! Two walls: [`check`] stands at the one way to the socket and looks at every name of every request; [`check_walk`]
-//! refuses a walk that would come there by itself.
+//! refuses a walk that would come there by itself. What may be asked for at all is listed in `allowed`.
 
+use super::allowed::{COMMANDS, PRIVATE, is_allowed};
 use super::codec::Request;
 use super::{Oid, SnmpError};
 use std::net::SocketAddr;
 
-/// Subtrees whose objects do something when they are read.
-///
-/// Epson: the index of objects below 1.3.6.1.4.1.1248.1.2.2.44.1.1.2.1 is a command; some reset waste-ink counters.
-const DENIED: &[&[u32]] = &[&[1, 3, 6, 1, 4, 1, 1248, 1, 2, 2, 44]];
+/// What a client may ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// What `allowed` lists: printers, and nothing of people.
+    #[default]
+    Listed,
+    /// Anything but commands and what is private. For a person who records an unknown maker's objects, and for agents in
+    /// tests that are no printers.
+    AllButDenied,
+}
 
 /// How many leading arcs name a vendor (1.3.6.1.4.1.VENDOR).
 const ENTERPRISE_ARCS: usize = 7;
 
-fn inside(oid: &Oid) -> bool {
-    DENIED.iter().any(|denied| oid.arcs().starts_with(denied))
+/// Subtrees that no request names, and why.
+const DENIED: [(&[&[u32]], &str); 2] = [
+    (COMMANDS, "on Epson printers, reading objects there is a command (it can reset waste-ink counters)"),
+    (PRIVATE, "there are print jobs, users, documents or address books"),
+];
+const LEADS_THERE: &str = "from there the next object may be one that is never asked for; walk narrower subtrees";
+const NOT_LISTED: &str = "it is not among the objects that this program may ask for";
+
+fn inside(oid: &Oid) -> Option<&'static str> {
+    let is_in = |subtrees: &[&[u32]]| subtrees.iter().any(|denied| oid.arcs().starts_with(denied));
+    DENIED.iter().find(|(subtrees, _)| is_in(subtrees)).map(|(_, why)| *why)
 }
 
 fn above(oid: &Oid) -> bool {
-    DENIED.iter().any(|denied| denied.len() > oid.arcs().len() && denied.starts_with(oid.arcs()))
+    let is_above = |denied: &&[u32]| denied.len() > oid.arcs().len() && denied.starts_with(oid.arcs());
+    DENIED.iter().flat_map(|(subtrees, _)| subtrees.iter()).any(is_above)
 }
 
-/// Whether a step from here might come to a denied subtree: it lies before it, below the same vendor.
+/// Whether a step from here might come to a command: one lies behind it, below the same vendor.
 /// Then a walk takes one step at a time, so that it goes no further past its own end than the first object there.
 pub(super) fn takes_single_steps(root: &Oid) -> bool {
-    DENIED.iter().any(|denied| {
+    COMMANDS.iter().any(|denied| {
         denied.get(..ENTERPRISE_ARCS).is_some_and(|vendor| root.arcs().starts_with(vendor)) && root.arcs() < *denied
     })
 }
@@ -35,22 +52,21 @@ fn refused(target: SocketAddr, oid: &Oid, why: &str) -> SnmpError {
     SnmpError::BadRequest { target, detail: format!("{oid} is never asked for: {why}") }
 }
 
-const A_COMMAND: &str = "on Epson printers, reading objects there is a command (it can reset waste-ink counters)";
-const LEADS_THERE: &str =
-    "from there the next object may be one of Epson's whose reading is a command; walk narrower subtrees";
-
-/// Refuses a request that names, or may step into, a denied subtree.
+/// Refuses a request that names, or may step into, a denied subtree; or one that is not listed.
 ///
 /// # Errors
 /// [`SnmpError::BadRequest`] that says which name and why.
-pub(super) fn check(target: SocketAddr, request: &Request) -> Result<(), SnmpError> {
+pub(super) fn check(target: SocketAddr, request: &Request, asks: Asks) -> Result<(), SnmpError> {
     let steps = !matches!(request, Request::Get(_));
     for oid in request.oids() {
-        if inside(oid) {
-            return Err(refused(target, oid, A_COMMAND));
+        if let Some(why) = inside(oid) {
+            return Err(refused(target, oid, why));
         }
         if steps && above(oid) {
             return Err(refused(target, oid, LEADS_THERE));
+        }
+        if asks == Asks::Listed && !is_allowed(oid) {
+            return Err(refused(target, oid, NOT_LISTED));
         }
     }
     Ok(())
@@ -61,8 +77,8 @@ pub(super) fn check(target: SocketAddr, request: &Request) -> Result<(), SnmpErr
 /// # Errors
 /// [`SnmpError::BadRequest`] that says why.
 pub(super) fn check_walk(target: SocketAddr, root: &Oid) -> Result<(), SnmpError> {
-    if inside(root) {
-        return Err(refused(target, root, A_COMMAND));
+    if let Some(why) = inside(root) {
+        return Err(refused(target, root, why));
     }
     if above(root) {
         return Err(refused(target, root, LEADS_THERE));
@@ -90,7 +106,7 @@ mod tests {
             Request::GetNext(vec![name.clone()]),
             Request::GetBulk { oids: vec![name.clone()], non_repeaters: 0, max_repetitions: 1 },
         ] {
-            let error = check(TARGET, &request).unwrap_err();
+            let error = check(TARGET, &request, Asks::AllButDenied).unwrap_err();
             assert!(error.to_string().contains("waste-ink"), "{error}");
         }
     }
@@ -101,8 +117,8 @@ mod tests {
             assert!(check_walk(TARGET, &root).is_err(), "{root}");
         }
         for root in [
-            oid!(1, 3, 6, 1, 2, 1),
-            oid!(1, 3, 6, 1, 4, 1, 11),
+            oid!(1, 3, 6, 1, 2, 1, 43),
+            oid!(1, 3, 6, 1, 4, 1, 2),
             oid!(1, 3, 6, 1, 4, 1, 1248, 1, 2, 2, 1),
             oid!(1, 3, 6, 1, 4, 1, 1248, 1, 2, 2, 45),
         ] {
@@ -113,10 +129,31 @@ mod tests {
         assert!(!takes_single_steps(&oid!(1, 3, 6, 1, 2, 1)));
     }
 
+    #[test]
+    fn what_is_private_is_refused_however_it_is_asked_for() {
+        for private in PRIVATE {
+            let oid = Oid::new(private).unwrap();
+            for asks in [Asks::Listed, Asks::AllButDenied] {
+                let error = check(TARGET, &Request::Get(vec![oid.with(&[1, 0])]), asks).unwrap_err();
+                assert!(error.to_string().contains("users"), "{error}");
+            }
+            assert!(check_walk(TARGET, &oid).is_err());
+            assert!(check_walk(TARGET, &Oid::new(&private[..private.len() - 1]).unwrap()).is_err(), "{oid}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_asked_only_by_who_may() {
+        let request = Request::Get(vec![oid!(1, 3, 6, 1, 4, 1, 99_999, 1, 0)]);
+        assert!(check(TARGET, &request, Asks::AllButDenied).is_ok());
+        let error = check(TARGET, &request, Asks::Listed).unwrap_err();
+        assert!(error.to_string().contains("may ask for"), "{error}");
+    }
+
     proptest! {
         #[test]
         fn whatever_the_index_it_stays_refused(index in proptest::collection::vec(any::<u32>(), 0..60)) {
-            prop_assert!(check(TARGET, &Request::Get(vec![epson().with(&index)])).is_err());
+            prop_assert!(check(TARGET, &Request::Get(vec![epson().with(&index)]), Asks::AllButDenied).is_err());
         }
     }
 }

@@ -32,10 +32,11 @@ mod testing;
 mod value;
 mod walk;
 
-pub use allowed::{allowed_subtrees, is_allowed};
+pub use allowed::{allowed_subtrees, denied_subtrees, is_allowed};
 pub use client::{Client, ClientConfig, KnownEngine, Timing};
 pub use credentials::{AuthAlgorithm, Credentials, CredentialsError, PrivacyAlgorithm, Secret, SecurityLevel, UsmUser};
 pub use error::{SnmpError, UsmReport};
+pub use guard::Asks;
 pub use oid::{MAX_ARCS, Oid, OidError};
 pub use recording::{Recording, RecordingError};
 pub use session::Session;

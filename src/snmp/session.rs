@@ -181,7 +181,7 @@ impl Session {
 
     /// As above in SNMPv3: learns the engine id, and once each follows a clock or an engine id that has changed.
     async fn exchange_v3(&self, user: &UsmUser, request: Request) -> Result<Response, SnmpError> {
-        super::guard::check(self.target, &request)?;
+        super::guard::check(self.target, &request, self.client.asks())?;
         let (mut clock_followed, mut engine_followed) = (false, false);
         loop {
             let peer = self.client.peer(self.target, user, self.timing).await?;

@@ -130,7 +130,7 @@ impl Client {
         let bad = |detail: String| SnmpError::BadRequest { target: nobody, detail };
         let message = message_of(plan.probe).map_err(bad)?;
         if let Some(request) = message.request() {
-            guard::check(nobody, request)?;
+            guard::check(nobody, request, self.asks())?;
         }
         let template = Template::of(&message).map_err(|error| bad(error.to_string()))?;
         let (sender, answers) = mpsc::channel(MAX_SWEEP_ANSWERS);

@@ -3,7 +3,7 @@
 
 use super::codec::ber::{self, Reader};
 use super::codec::varbinds::tests::wire;
-use super::{Client, ClientConfig, Credentials, Oid, Session, Timing};
+use super::{Asks, Client, ClientConfig, Credentials, Oid, Session, Timing};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -117,7 +117,8 @@ impl Drop for Agent {
 
 /// A client without pacing, as loopback needs none.
 pub(super) fn client() -> Client {
-    Client::open(ClientConfig { packets_per_second: None, ..ClientConfig::default() }).unwrap()
+    Client::open(ClientConfig { packets_per_second: None, asks: Asks::AllButDenied, ..ClientConfig::default() })
+        .unwrap()
 }
 
 /// Short waits, for agents that are meant to be silent.

@@ -2,7 +2,7 @@
 
 use crate::oid;
 use crate::snmp::testing::{Agent, Asked, client, impatient, patient, session, v2c};
-use crate::snmp::{Client, ClientConfig, SnmpError, Timing, Value};
+use crate::snmp::{Asks, Client, ClientConfig, SnmpError, Timing, Value};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,7 +155,8 @@ async fn the_window_bounds_how_many_answers_may_arrive_at_once() {
             .await,
         );
     }
-    let config = ClientConfig { packets_per_second: None, window: 4, ..ClientConfig::default() };
+    let config =
+        ClientConfig { packets_per_second: None, window: 4, asks: Asks::AllButDenied, ..ClientConfig::default() };
     let client = Client::open(config).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for agent in &agents {
@@ -179,7 +180,8 @@ async fn silent_targets_give_their_place_in_the_window_back() {
         agents.push(Agent::answering(|_, _| vec![]).await);
     }
     let answering = Agent::answering(|_, asked| vec![five(&asked)]).await;
-    let config = ClientConfig { packets_per_second: None, window: 2, ..ClientConfig::default() };
+    let config =
+        ClientConfig { packets_per_second: None, window: 2, asks: Asks::AllButDenied, ..ClientConfig::default() };
     let client = Client::open(config).unwrap();
     // After 50 ms the silent ones wait for their second try, for half a minute.
     let timing = Timing { timeout: Duration::from_millis(50), retries: 10 };
@@ -197,7 +199,8 @@ async fn silent_targets_give_their_place_in_the_window_back() {
 #[tokio::test]
 async fn datagrams_leave_no_faster_than_the_pace() {
     let agent = Agent::answering(|_, asked| vec![five(&asked)]).await;
-    let config = ClientConfig { packets_per_second: Some(100), burst: 2, ..ClientConfig::default() };
+    let config =
+        ClientConfig { packets_per_second: Some(100), burst: 2, asks: Asks::AllButDenied, ..ClientConfig::default() };
     let session = Client::open(config).unwrap().session(agent.address, v2c(), patient());
     let start = Instant::now();
     for _ in 0..22 {
@@ -310,7 +313,12 @@ async fn answers_that_the_kernel_drops_are_counted() {
         vec![junk; 500]
     })
     .await;
-    let config = ClientConfig { packets_per_second: None, receive_buffer_bytes: 4_096, ..ClientConfig::default() };
+    let config = ClientConfig {
+        packets_per_second: None,
+        receive_buffer_bytes: 4_096,
+        asks: Asks::AllButDenied,
+        ..ClientConfig::default()
+    };
     let client = Client::open(config).unwrap();
     let session = client.session(agent.address, v2c(), Timing { timeout: Duration::from_millis(200), retries: 20 });
     session.get(&[name()]).await.unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 fn names(count: u32) -> Vec<Oid> {
-    (1..=count).map(|n| oid!(1, 3, 6, 1, 4, 1, 11, 2, n)).collect()
+    (1..=count).map(|n| oid!(1, 3, 6, 1, 4, 1, 99_999, 2, n)).collect()
 }
 
 /// Answers each name with its last arc.
