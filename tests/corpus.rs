@@ -162,6 +162,48 @@ fn every_hand_written_printer_is_read_right() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+/// A recording of no more than what a device says first of itself.
+fn first_words(sys_object_id: &str, sys_descr: &str, hr_device_descr: &str) -> Recording {
+    let mut text = format!("1.3.6.1.2.1.1.1.0|4|{sys_descr}\n");
+    if !sys_object_id.is_empty() {
+        text += &format!("1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.{sys_object_id}\n");
+    }
+    if hr_device_descr != "!" {
+        text += "1.3.6.1.2.1.25.3.2.1.2.1|6|1.3.6.1.2.1.25.3.1.5\n";
+    }
+    if !matches!(hr_device_descr, "" | "!") {
+        text += &format!("1.3.6.1.2.1.25.3.2.1.3.1|4|{hr_device_descr}\n");
+    }
+    Recording::parse(text.as_bytes()).unwrap()
+}
+
+/// The forms in which makers' devices have named themselves over the decades (`forms.tsv` says what its fields are).
+#[test]
+fn every_form_of_a_name_is_understood() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/forms.tsv");
+    let mut failures = Vec::new();
+    for line in std::fs::read_to_string(file).unwrap().lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [sys_object_id, sys_descr, hr_device_descr, vendor, rest @ ..] = fields.as_slice() else {
+            panic!("too few fields: {line}")
+        };
+        let found = replay_recording(&first_words(sys_object_id, sys_descr, hr_device_descr));
+        if *vendor == "-" {
+            failures.extend(found.is_printer.then(|| format!("{line}: no printer")));
+            continue;
+        }
+        let model = rest.first().copied().unwrap_or_default();
+        let is_right = found.is_printer
+            && found.vendor.as_deref() == Some(vendor)
+            && found.model.as_deref().unwrap_or_default() == model
+            && rest.get(1).is_none_or(|firmware| found.firmware.as_deref() == Some(firmware));
+        if !is_right {
+            failures.push(format!("{line}: found {:?} {:?} {:?}", found.vendor, found.model, found.firmware));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
 #[test]
 fn every_recorded_identity_is_known() {
     let Some(corpus) = corpus() else { return };
