@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::convert::to_message;
 use super::credentials::{candidates_for, is_downgrade, label_of};
 use super::engines::EngineFile;
+use super::memories::Memories;
 use super::outbox::SharedOutbox;
 use super::search::{Found, SearchOptions, SearchProgress, read_with, search};
 use super::settings::CloudSettings;
@@ -74,6 +75,8 @@ pub(super) struct Lan<C> {
     pub ended: mpsc::Sender<(String, Outcome)>,
     /// How printers have answered, by device key; as many as the inventory has.
     pub health: HashMap<String, Health>,
+    /// What makes their next readings short.
+    pub memories: Memories,
     /// Where SNMPv3 engines are kept, and how many were last.
     pub engine_file: EngineFile,
     pub engines_kept: usize,
@@ -363,7 +366,8 @@ impl<C: Clock + Clone> Lan<C> {
     /// Accepts what a search has found; returns how many printers there were.
     async fn accept_found(&mut self, devices: Vec<Found>) -> Result<u32, AgentError> {
         let mut group = Vec::new();
-        for found in devices {
+        for mut found in devices {
+            self.keep_memory(&mut found);
             match found.reading {
                 Ok(reading) if reading.is_printer => {
                     if self.remember(found.target, found.credentials_index, &reading) {
@@ -396,10 +400,15 @@ impl<C: Clock + Clone> Lan<C> {
         let before = self.status.borrow().lan.activity.clone();
         self.status.send_modify(|status| status.lan.activity = Some("reading".to_owned()));
         let (client, options) = (self.client.clone(), self.options.clone());
+        let jobs = jobs.into_iter().map(|(key, target, candidates)| {
+            let memory = self.memories.of(target, now);
+            (key, target, candidates, memory)
+        });
+        let jobs: Vec<_> = jobs.collect();
         let mut readings = futures_util::stream::iter(jobs)
-            .map(|(key, target, candidates)| {
+            .map(|(key, target, candidates, memory)| {
                 let (client, options) = (&client, &options);
-                async move { (key, read_with(client, target, &candidates, options, None).await) }
+                async move { (key, read_with(client, target, &candidates, options, memory.as_deref()).await) }
             })
             .buffer_unordered(READ_AT_ONCE)
             .ready_chunks(ACCEPT_AT_ONCE);
@@ -411,7 +420,8 @@ impl<C: Clock + Clone> Lan<C> {
             };
             let Some(chunk) = chunk else { break };
             let mut group = Vec::new();
-            for (key, found) in chunk {
+            for (key, mut found) in chunk {
+                self.keep_memory(&mut found);
                 match found.reading {
                     Ok(reading) if reading.is_printer => {
                         if self.remember(found.target, found.credentials_index, &reading) {
@@ -434,6 +444,13 @@ impl<C: Clock + Clone> Lan<C> {
         Ok(answering)
     }
 
+    /// Keeps what makes the next reading short. A printer that did not answer is as it was.
+    fn keep_memory(&mut self, found: &mut Found) {
+        if found.reading.is_ok() {
+            self.memories.keep(found.target, found.memory.take(), Instant::now());
+        }
+    }
+
     /// A printer has missed a round: after three of them it is asked less and less often, down to once an hour.
     fn missed(&mut self, device_key: String) {
         let interval = self.read_interval();
@@ -451,7 +468,9 @@ impl<C: Clock + Clone> Lan<C> {
         let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
             return Ok(Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence"));
         };
-        let found = read_with(&self.client, target, &candidates, &self.options, None).await;
+        let memory = self.memories.of(target, Instant::now());
+        let mut found = read_with(&self.client, target, &candidates, &self.options, memory.as_deref()).await;
+        self.keep_memory(&mut found);
         match found.reading {
             Ok(reading) if reading.is_printer => {
                 if !self.remember(target, found.credentials_index, &reading) {

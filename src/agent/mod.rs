@@ -12,6 +12,7 @@ mod convert;
 mod credentials;
 mod engines;
 mod lan;
+mod memories;
 mod outbox;
 mod profiles;
 mod search;
@@ -233,6 +234,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         commands: commands_reader,
         ended,
         health: HashMap::new(),
+        memories: memories::Memories::default(),
         engine_file,
         engines_kept: 0,
     };

@@ -24,6 +24,8 @@ pub struct Memory {
     config_changes: Oid,
     /// Whether the total was another at the end of the last reading than at its beginning.
     total_changed: bool,
+    /// Readings since it was explored.
+    readings: u32,
 }
 
 /// sysUpTime, sysObjectID.
@@ -94,7 +96,7 @@ impl Memory {
         // A walk that was to bring one row has brought it.
         let is_whole = |end: WalkEnd| end.is_complete() || end == WalkEnd::RowLimit;
         let walks = walks.into_iter().filter(|(_, (_, end))| is_whole(*end)).map(|(root, (rows, _))| (root, rows));
-        Some(Self { live, walks: walks.collect(), config_changes, values, total_changed: false })
+        Some(Self { live, walks: walks.collect(), config_changes, values, total_changed: false, readings: 0 })
     }
 
     /// Asks for what may have changed. Nothing comes back where the device is no longer as it was remembered: it was
@@ -108,7 +110,7 @@ impl Memory {
         let others = self.live.iter().filter(|oid| !is_total(oid)).cloned();
         let live: Vec<Oid> = total().chain(others).chain(total()).collect();
         let answers = source.get(&live).await?;
-        let mut fresh = Self { total_changed: false, ..self.clone() };
+        let mut fresh = Self { total_changed: false, readings: self.readings.saturating_add(1), ..self.clone() };
         let totals = answers.iter().filter(|answer| is_total(&answer.oid)).map(|answer| &answer.value);
         fresh.total_changed = totals.clone().zip(totals.skip(1)).any(|(one, other)| one != other);
         for answer in answers {
@@ -137,6 +139,12 @@ impl Memory {
 
     pub(super) fn total_changed(&self) -> bool {
         self.total_changed
+    }
+
+    /// Readings since the printer was explored.
+    #[must_use]
+    pub fn readings(&self) -> u32 {
+        self.readings
     }
 
     /// How many objects are asked again.
