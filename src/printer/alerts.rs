@@ -7,7 +7,7 @@ use crate::oid;
 use crate::snmp::{ObjectSource, SnmpError};
 
 /// Most alerts that are kept of one reading.
-const ALERTS_MAX: usize = 100;
+pub(super) const ALERTS_MAX: usize = 100;
 
 // Columns of prtAlertEntry.
 const SEVERITY: u32 = 2;

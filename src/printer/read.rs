@@ -240,7 +240,10 @@ async fn tables<S: ObjectSource>(
     reading.capabilities.duplex = paths.duplex;
     reading.capabilities.large = paths.large;
     reading.capabilities.pages_per_minute = paths.pages_per_minute;
+    let others_incomplete = std::mem::take(&mut ask.incomplete);
     reading.alerts = alerts::read(ask, recognition.uptime_centiseconds).await?;
+    reading.alerts_complete = !ask.incomplete && reading.alerts.len() < alerts::ALERTS_MAX;
+    ask.incomplete |= others_incomplete;
     if options.panel {
         let table = ask.table_anew(&oid!(1, 3, 6, 1, 2, 1, 43, 16, 5, 1), &[2]).await?;
         reading.panel = table.rows.values().filter_map(|row| row.text(2)).take(PANEL_LINES_MAX).collect();

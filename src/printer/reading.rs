@@ -49,6 +49,11 @@ pub struct Reading {
     pub panel: Vec<String>,
     /// The profile that it was read by.
     pub profile: Option<String>,
+    /// SNMP engine id in hexadecimal, where it was read by SNMPv3.
+    pub engine_id: Option<String>,
+    /// Whether prtAlertTable was read to its end: only then has an alert that is not in it gone.
+    #[serde(skip)]
+    pub alerts_complete: bool,
 }
 
 /// How the device is.
@@ -219,16 +224,11 @@ impl Reading {
         self
     }
 
-    /// What the device is known by, in the order of certainty: vendor and serial number; MAC and sysObjectID; the address
-    /// alone, which is provisional.
+    /// What the device is known by, in the order of certainty: vendor and serial number; SNMPv3 engine id; MAC and
+    /// sysObjectID; the address alone, which is provisional. What a box remembers of a device can name it better.
     #[must_use]
     pub fn device_key(&self) -> String {
-        match (&self.vendor, &self.serial, &self.mac) {
-            (Some(vendor), Some(serial), _) => format!("serial:{vendor}:{serial}"),
-            (None, Some(serial), _) => format!("serial:?:{serial}"),
-            (_, None, Some(mac)) => format!("mac:{mac}:{}", self.sys_object_id.as_deref().unwrap_or("?")),
-            (_, None, None) => format!("provisional:{}", self.address.as_deref().unwrap_or("?")),
-        }
+        super::history::key_of(self)
     }
 }
 
