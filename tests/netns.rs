@@ -76,15 +76,23 @@ impl Net {
         let net = Self { name, _table: TABLE.lock().unwrap_or_else(PoisonError::into_inner) };
         let (a, b) = (net.box_side(), net.printers_side());
         net.ip(&["netns", "add", &b]);
-        net.ip(&["link", "add", "lan0", "netns", &a, "type", "veth", "peer", "name", "lan0", "netns", &b]);
         for side in [&a, &b] {
             net.ip(&["-n", side, "link", "set", "lo", "up"]);
-            net.ip(&["-n", side, "link", "set", "lan0", "up"]);
         }
+        net.cable("lan0");
         net.ip(&["-n", &a, "addr", "add", &format!("10.66.0.1/{prefix}"), "dev", "lan0"]);
         net.ip(&["-n", &b, "addr", "add", &format!("10.66.0.254/{prefix}"), "dev", "lan0"]);
         net.ip(&["-n", &a, "route", "add", "default", "via", "10.66.0.254"]);
         Some(net)
+    }
+
+    /// A cable between both sides.
+    fn cable(&self, interface: &str) {
+        let (a, b) = (self.box_side(), self.printers_side());
+        self.ip(&["link", "add", interface, "netns", &a, "type", "veth", "peer", "name", interface, "netns", &b]);
+        for side in [&a, &b] {
+            self.ip(&["-n", side, "link", "set", interface, "up"]);
+        }
     }
 
     fn box_side(&self) -> String {
@@ -106,15 +114,23 @@ impl Net {
         command
     }
 
-    /// An agent of net-snmp at an address of the printers' side.
+    /// An agent of net-snmp at an address of the printers' side: of IPv4, or a link-local one behind an interface
+    /// (`fe80::77%lan0`). Its sysObjectID says which.
     fn agent(&self, folder: &Path, address: &str) -> Peer {
-        let listen =
-            if address.contains(':') { format!("udp6:[{address}%lan0]:161") } else { format!("udp:{address}:161") };
-        if !address.contains(':') {
-            self.ip(&["-n", &self.printers_side(), "addr", "add", &format!("{address}/24"), "dev", "lan0"]);
-        }
-        let config = folder.join(format!("snmpd-{}.conf", address.replace([':', '.'], "-")));
-        std::fs::write(&config, "rocommunity public\nrocommunity6 public\nsysDescr agent\n").unwrap();
+        let (ip, interface) = address.split_once('%').unwrap_or((address, "lan0"));
+        let (listen, prefix) =
+            if ip.contains(':') { (format!("udp6:[{address}]:161"), 64) } else { (format!("udp:{address}:161"), 24) };
+        let side = self.printers_side();
+        let mut add = vec!["-n", &side, "addr", "add"];
+        let network = format!("{ip}/{prefix}");
+        add.extend([&network, "dev", interface]);
+        // Otherwise the kernel first asks for a second whether somebody has it.
+        add.extend(ip.contains(':').then_some("nodad"));
+        self.ip(&add);
+        let config = folder.join(format!("snmpd-{}.conf", address.replace([':', '.', '%'], "-")));
+        let options =
+            format!("rocommunity public\nrocommunity6 public\nsysDescr agent\nsysObjectID .{}\n", sign(address));
+        std::fs::write(&config, options).unwrap();
         let snmpd = self
             .within(&self.printers_side(), "snmpd")
             .args(["-f", "-Lo", "-C", "-r", "-p"])
@@ -167,6 +183,12 @@ impl Net {
         drop(capture);
         read().lines().skip(1).map(str::to_owned).collect()
     }
+}
+
+/// An address as the sysObjectID of the agent there.
+fn sign(address: &str) -> String {
+    let arcs: Vec<String> = address.bytes().map(|byte| byte.to_string()).collect();
+    format!("1.3.6.1.4.1.8072.{}", arcs.join("."))
 }
 
 /// How often the kernel's neighbour table was full (table_fulls of all processors; all namespaces share it). `None` where
@@ -294,4 +316,52 @@ fn a_pace_that_the_kernel_cannot_bear_is_not_kept() {
     assert!(said.contains("gc_thresh3"), "{said}");
     assert!(arp.values().all(|count| *count <= 3), "{arp:?}");
     assert_eq!(overflows(), before, "the neighbour table was full");
+}
+
+#[test]
+fn a_link_local_address_is_another_device_behind_each_interface() {
+    let Some(net) = Net::new("l", 24) else { return };
+    net.cable("lan-1");
+    let folder = tempfile::tempdir().unwrap();
+    // The same address twice, which is allowed on two links, and a neighbour of it.
+    let agents = ["fe80::77%lan0", "fe80::77%lan-1", "fe80::78%lan-1"];
+    let _agents: Vec<Peer> = agents.iter().map(|address| net.agent(folder.path(), address)).collect();
+    let fence = ["--fence", "fe80::/10"];
+    let read = |host: &str| net.platen(folder.path(), &[&["read", host, "--json"], &fence[..]].concat());
+    for (host, address) in [
+        ("fe80::77%lan0", "fe80::77%lan0"),
+        ("fe80::77%lan-1", "fe80::77%lan-1"),
+        ("[fe80::78%lan-1]:161", "fe80::78%lan-1"),
+    ] {
+        // A moment ago the kernel may not have been done with the new interface.
+        common::wait_until(host, || read(host).status.success());
+        let reading: serde_json::Value = serde_json::from_slice(&read(host).stdout).unwrap();
+        let expected = (&sign(address).into(), &address.into());
+        assert_eq!((&reading["sys_object_id"], &reading["address"]), expected, "{reading}");
+    }
+    let ping = text(&net.platen(folder.path(), &[&["ping", "fe80::78%lan-1", "--count", "1"], &fence[..]].concat()));
+    assert!(ping.contains("fe80::78%lan-1: 1 of 1 answered") || ping.contains("ping_group_range"), "{ping}");
+    let ping = text(&net.platen(folder.path(), &[&["ping", "fe80::78%lan0", "--count", "1"], &fence[..]].concat()));
+    assert!(ping.contains("fe80::78%lan0 did not answer") || ping.contains("ping_group_range"), "{ping}");
+
+    // All at once, over one socket, told apart by the interface; and nobody outside of a fence of one interface.
+    let scan = |ranges: &[&str], fence: &str| {
+        text(&net.platen(folder.path(), &[&["scan"], ranges, &["--fence", fence]].concat()))
+    };
+    let both = ["fe80::77%lan0-fe80::78%lan0", "fe80::%lan-1/121"];
+    let said = scan(&both, "fe80::/10");
+    assert!(said.contains("(3 devices answered)"), "{said}");
+    let mut said = String::new();
+    let frames = net.captured(folder.path(), || said = scan(&both, "fe80::%lan-1/64"));
+    assert!(said.contains("(2 devices answered)"), "{said}");
+    let asked = |frame: &&String| frame.starts_with("ipv6 17 ") || frame.contains("ff02::1:ff00:7");
+    assert_eq!(frames.iter().find(asked), None, "somebody was asked on lan0");
+
+    // What cannot be asked says what to write.
+    let missing = text(&read("fe80::77%lan7"));
+    assert!(missing.contains("no network interface \"lan7\"; it has lo, "), "{missing}");
+    let lonely = text(&read("fe80::77"));
+    assert!(lonely.contains("write the interface behind it, as fe80::77%lan"), "{lonely}");
+    let outside = text(&net.platen(folder.path(), &["read", "fe80::77%lan0"]));
+    assert!(outside.contains("--fence fe80::77%lan0 would allow it"), "{outside}");
 }

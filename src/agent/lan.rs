@@ -2,7 +2,7 @@
 //! into the outbox before anybody is told of it. A search goes on beside the reading of known printers, which comes first.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::settings::CloudSettings;
 use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
-use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges};
+use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges, ScopedIp};
 use crate::printer::Reading;
 use crate::proto::v1::{self, TaskState};
 use crate::snmp::{Client, Credentials};
@@ -297,7 +297,7 @@ impl<C: Clock + Clone> Lan<C> {
 
     /// Addresses of printers that answered in the last round: they need not be asked who they are. Where there are users
     /// of SNMPv3, printers that are known by less are asked all the same, as they may offer it by now.
-    fn read_already(&self) -> HashSet<IpAddr> {
+    fn read_already(&self) -> HashSet<ScopedIp> {
         let has_users = self.options.credentials.iter().any(|it| matches!(it, Credentials::V3(_)));
         let is_done =
             |known: &&KnownPrinter| self.is_answering(known) && (known.credentials.starts_with("v3/") || !has_users);
@@ -393,7 +393,14 @@ impl<C: Clock + Clone> Lan<C> {
             let health = self.health.get(&known.device_key).copied().unwrap_or_default();
             even_if_not_due || health.not_before.is_none_or(|at| at <= now)
         };
-        let jobs: Vec<_> = self.inventory.printers.iter().filter(is_due).filter_map(|known| self.job(known)).collect();
+        let (mut jobs, mut unasked) = (Vec::new(), Vec::new());
+        for known in self.inventory.printers.iter().filter(is_due) {
+            match self.job(known) {
+                Some(job) => jobs.push(job),
+                None => unasked.push(known.device_key.clone()),
+            }
+        }
+        unasked.into_iter().for_each(|key| self.missed(key));
         if jobs.is_empty() {
             return Ok(0);
         }
@@ -486,11 +493,18 @@ impl<C: Clock + Clone> Lan<C> {
         }
     }
 
-    /// How a known printer is read; nothing for one that no longer lies within the fence.
+    /// How a known printer is read; nothing for one that no longer lies within the fence, or behind an interface that is
+    /// not there any more.
     fn job(&self, known: &KnownPrinter) -> Option<(String, SocketAddr, Vec<usize>)> {
-        let ip = known.address.parse().ok()?;
+        let address: ScopedIp = match known.address.parse() {
+            Ok(address) => address,
+            Err(error) => {
+                tracing::warn!(printer = known.device_key, %error, "a known printer cannot be asked");
+                return None;
+            }
+        };
         let candidates = candidates_for(&self.options.credentials, &known.credentials);
-        self.fence.allows(ip).then(|| (known.device_key.clone(), SocketAddr::new(ip, known.port), candidates))
+        self.fence.allows(address).then(|| (known.device_key.clone(), address.with_port(known.port), candidates))
     }
 
     /// Notes a printer that has answered. Returns whether its reading may be taken: not when the printer spoke SNMPv3
@@ -503,7 +517,7 @@ impl<C: Clock + Clone> Lan<C> {
             let error = format!(
                 "{}: {device_key} was read by SNMPv3 before and answers by an older version now; it is not read so. If that \
                  is meant, take the SNMPv3 users out of the configuration",
-                target.ip()
+                ScopedIp::from(target)
             );
             tracing::warn!(%error, "no downgrade");
             self.status.send_modify(|status| status.lan.last_error = Some(error));
@@ -511,7 +525,7 @@ impl<C: Clock + Clone> Lan<C> {
         }
         let known = KnownPrinter {
             credentials: label_of(credentials, credentials_index),
-            address: target.ip().to_string(),
+            address: ScopedIp::from(target).to_string(),
             port: target.port(),
             last_seen_unix_ms: self.clock.wall_unix_ms(),
             device_key: device_key.clone(),

@@ -2,7 +2,7 @@
 //! discovery, snmp and printer, for the agent and for the command line.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::credentials::Lockout;
-use crate::discovery::{AddressSet, Fence, Neighbours, OnLink, Paces, ProbeError, Responder, SweepOptions, sweep};
+use crate::discovery::{
+    AddressSet, Fence, Neighbours, OnLink, Paces, ProbeError, Responder, ScopedIp, SweepOptions, sweep,
+};
 use crate::printer::{self, Explanation, Memory, Outcome, ReadOptions, Reading};
 use crate::snmp::{Client, Credentials, SnmpError, Timing};
 
@@ -34,7 +36,7 @@ pub struct SearchOptions {
     /// How fast addresses are asked.
     pub paces: Paces,
     /// Addresses that need not be asked.
-    pub skip: HashSet<IpAddr>,
+    pub skip: HashSet<ScopedIp>,
     /// Who has refused our users of SNMPv3.
     pub lockout: Arc<Lockout>,
     /// How devices are read.
@@ -206,7 +208,7 @@ async fn read_device(
     memory: Option<&Memory>,
 ) -> Result<Outcome, SnmpError> {
     let session = client.session(target, credentials, timing);
-    let options = ReadOptions { address: Some(target.ip().to_string()), ..how.clone() };
+    let options = ReadOptions { address: Some(ScopedIp::from(target).to_string()), ..how.clone() };
     match memory {
         Some(memory) => printer::read_known(&session, &options, memory).await,
         None => printer::explore(&session, &options).await,

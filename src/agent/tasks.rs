@@ -2,13 +2,12 @@
 //! done at most once, however often it is told and wherever the power fails.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::discovery::{Fence, ping};
+use crate::discovery::{Fence, ScopedIp, ping};
 use crate::proto::v1::{self, TaskState};
 use crate::store::{read_bounded, write_atomically};
 
@@ -68,8 +67,9 @@ impl Outcome {
 
 /// Pings an address for the cloud, within the fence.
 pub(super) async fn ping_task(asked: &v1::Ping, fence: &Fence) -> Outcome {
-    let Ok(address) = asked.address.parse::<IpAddr>() else {
-        return Outcome::of(TaskState::Refused, "this is not an IP address: nothing was sent");
+    let address = match asked.address.parse::<ScopedIp>() {
+        Ok(address) => address,
+        Err(error) => return Outcome::of(TaskState::Refused, format!("nothing was sent: {error}")),
     };
     if !fence.allows(address) {
         let message = format!("{address} lies outside of the fence of this box: nothing was sent");

@@ -9,14 +9,17 @@ mod run;
 mod show;
 
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::discovery::PING_COUNT_MAX;
+use crate::discovery::{AddressError, DnsResolver, Fence, PING_COUNT_MAX, ScopedIp};
+
+/// Where agents listen (RFC 3417 §3.2).
+const SNMP_PORT: u16 = 161;
 
 /// Reads printers over SNMP and brings their meters to the cloud.
 #[derive(Debug, Parser)]
@@ -57,7 +60,7 @@ enum Command {
     },
     /// Read one device over SNMP.
     Read {
-        /// HOST or HOST:PORT ([ADDRESS]:PORT for IPv6).
+        /// HOST or HOST:PORT ([ADDRESS]:PORT for IPv6; fe80::20%eth0 for a link-local address behind this interface).
         host: String,
         #[command(flatten)]
         snmp: SnmpArgs,
@@ -68,7 +71,7 @@ enum Command {
     },
     /// Find the printers in ranges and read them.
     Scan {
-        /// 10.0.0.0/24, 10.0.0.1-10.0.0.99, 10.0.0.7, printer.example; !10.0.0.5 leaves out.
+        /// 10.0.0.0/24, 10.0.0.1-10.0.0.99, 10.0.0.7, fe80::7%eth0, printer.example; !10.0.0.5 leaves out.
         #[arg(required = true)]
         ranges: Vec<String>,
         /// UDP port of the agents.
@@ -88,8 +91,8 @@ enum Command {
     },
     /// Ask one address for echoes (ICMP): whether a device that does not answer SNMP is there at all.
     Ping {
-        /// 192.168.1.20 or fd00::20.
-        address: IpAddr,
+        /// 192.168.1.20, fd00::20, or fe80::20%eth0 for a link-local address behind this interface.
+        address: ScopedIp,
         /// Requests.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(PING_COUNT_MAX)))]
         count: u32,
@@ -307,24 +310,89 @@ fn block_on<T>(act: impl Future<Output = Result<T, Failure>>) -> Result<T, Failu
     outcome
 }
 
-/// Splits HOST[:PORT] and finds the host's first address.
-async fn resolve(host: &str) -> Result<SocketAddr, Failure> {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return Ok(address);
-    }
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, 161));
-    }
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) => {
-            let port = port.parse().map_err(|_| Failure::usage(format!("\"{host}\": \"{port}\" is not a port")))?;
-            (name, port)
+/// Splits HOST[:PORT] and finds the first of the host's addresses that may be asked.
+async fn resolve(host: &str, fence: &Fence) -> Result<SocketAddr, Failure> {
+    let (name, port) = split_port(host)?;
+    let addresses: Vec<ScopedIp> = match name.parse::<ScopedIp>() {
+        Ok(address) => vec![address],
+        Err(AddressError::Malformed(_)) => {
+            let found = DnsResolver.lookup(name, port).await.map_err(|e| {
+                Failure::failed(format!("the name {name} cannot be resolved ({e}): is it spelled right?"))
+            })?;
+            found.into_iter().map(ScopedIp::from).collect()
         }
-        None => (host, 161),
+        Err(error) => return Err(Failure::usage(error)),
     };
-    let addresses = crate::discovery::DnsResolver
-        .lookup(name, port)
-        .await
-        .map_err(|e| Failure::failed(format!("the name {name} cannot be resolved ({e}): is it spelled right?")))?;
-    addresses.first().copied().ok_or_else(|| Failure::failed(format!("the name {name} has no address")))
+    let first = addresses.first().ok_or_else(|| Failure::failed(format!("the name {name} has no address")))?;
+    let address = addresses.iter().find(|address| fence.allows(**address)).unwrap_or(first);
+    read::check_fence(fence, *address)?;
+    Ok(address.with_port(port))
+}
+
+/// `HOST`, `HOST:PORT`, `IPV6`, `[IPV6]` or `[IPV6]:PORT`.
+fn split_port(host: &str) -> Result<(&str, u16), Failure> {
+    let number = |port: &str| port.parse().map_err(|_| Failure::usage(format!("\"{host}\": \"{port}\" is not a port")));
+    if let Some((address, rest)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((address, number(port)?)),
+            None if rest.is_empty() => Ok((address, SNMP_PORT)),
+            None => Err(Failure::usage(format!("\"{host}\": write [ADDRESS]:PORT"))),
+        };
+    }
+    match host.split_once(':') {
+        // Several colons are an IPv6 address.
+        Some((name, port)) if !port.contains(':') => Ok((name, number(port)?)),
+        _ => Ok((host, SNMP_PORT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block<T>(act: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(act)
+    }
+
+    #[test]
+    fn a_host_is_taken_apart_however_it_is_written() {
+        let fence = Fence::parse(&["10.0.0.0/8", "fd00::/8", "fe80::/10", "::1"]).unwrap();
+        let resolved =
+            |host: &str| block(resolve(host, &fence)).map(|target| (ScopedIp::from(target).to_string(), target.port()));
+        for (host, address, port) in [
+            ("10.0.0.1", "10.0.0.1", 161),
+            ("10.0.0.1:1161", "10.0.0.1", 1161),
+            ("fd00::1", "fd00::1", 161),
+            ("[fd00::1]", "fd00::1", 161),
+            ("[fd00::1]:1161", "fd00::1", 1161),
+            ("fe80::1%lo", "fe80::1%lo", 161),
+            ("[fe80::1%lo]:1161", "fe80::1%lo", 1161),
+        ] {
+            let found = resolved(host).unwrap_or_else(|failure| panic!("{host}: {}", failure.message));
+            assert_eq!(found, (address.to_owned(), port), "{host}");
+        }
+        for (host, remedy) in [
+            ("10.0.0.1:x", "\"x\" is not a port"),
+            ("[fd00::1]x", "write [ADDRESS]:PORT"),
+            ("fe80::1", "write the interface behind it"),
+            ("[fe80::1]:161", "write the interface behind it"),
+            ("fe80::1%nosuch0", "no network interface \"nosuch0\"; it has "),
+            ("192.0.2.1", "lies outside of the fence"),
+        ] {
+            let Err(failure) = resolved(host) else { panic!("{host} is taken") };
+            assert!(failure.message.contains(remedy) && failure.code == 2, "{host}: {}", failure.message);
+        }
+    }
+
+    #[test]
+    fn of_a_names_addresses_the_first_within_the_fence_is_asked() {
+        // Both addresses of this machine, whichever comes first and wherever the hosts file has both.
+        for allowed in ["127.0.0.1", "::1"] {
+            let fence = Fence::parse(&[allowed]).unwrap();
+            match block(resolve("localhost", &fence)) {
+                Ok(target) => assert_eq!(target.ip().to_string(), allowed),
+                Err(failure) => assert!(failure.message.contains("outside of the fence"), "{}", failure.message),
+            }
+        }
+    }
 }

@@ -1,13 +1,12 @@
 //! `platen ping`: whether a device is there at all.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Failure, FenceArgs, block_on, print, print_json, read};
-use crate::discovery;
+use crate::discovery::{self, ScopedIp};
 
 pub(super) fn ping(
-    address: IpAddr,
+    address: ScopedIp,
     count: u32,
     timeout: Duration,
     fence: &FenceArgs,

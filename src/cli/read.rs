@@ -1,7 +1,6 @@
 //! `platen read`, `scan` and `replay`: readings from a device, from ranges, from a recording.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, FenceArgs, HowArgs, SnmpArgs, block_on, print, print_json, resolve, show};
 use crate::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
-use crate::discovery::{DnsResolver, Fence, Paces, Ranges};
+use crate::discovery::{DnsResolver, Fence, Paces, Ranges, ScopedIp};
 use crate::printer::{self, Explanation, Profiles, ReadOptions, Reading};
 use crate::snmp::{Asks, Client, ClientConfig, Credentials, Recording, Timing, UsmUser};
 
@@ -70,12 +69,12 @@ impl FenceArgs {
 }
 
 /// Says which address may not be asked, and how to allow it.
-pub(super) fn check_fence(fence: &Fence, ip: IpAddr) -> Result<(), Failure> {
-    if fence.allows(ip) {
+pub(super) fn check_fence(fence: &Fence, address: ScopedIp) -> Result<(), Failure> {
+    if fence.allows(address) {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{ip} lies outside of the fence ({fence}): nothing was sent; --fence {ip} would allow it"
+        "{address} lies outside of the fence ({fence}): nothing was sent; --fence {address} would allow it"
     )))
 }
 
@@ -113,8 +112,7 @@ pub(super) fn read(host: &str, snmp: &SnmpArgs, fence: &FenceArgs, how: &HowArgs
     let fence = fence.fence()?;
     let options = how.options()?;
     let (reading, mut explanation, traffic) = block_on(async {
-        let target = resolve(host).await?;
-        check_fence(&fence, target.ip())?;
+        let target = resolve(host, &fence).await?;
         let client = open_client(READ_PACKETS_PER_SECOND, Asks::Listed)?;
         let candidates: Vec<usize> = (0..credentials.len()).collect();
         let options = SearchOptions { read: options, ..search_options(target.port(), credentials, snmp, None) };
@@ -187,12 +185,12 @@ fn show_found(found: Vec<Found>, json: bool) -> Result<(), Failure> {
     let mut printers = Vec::new();
     for device in found {
         match device.reading {
-            Ok(reading) if reading.is_printer => printers.push((device.target.ip(), reading)),
+            Ok(reading) if reading.is_printer => printers.push((ScopedIp::from(device.target), reading)),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a device answered and then could not be read"),
         }
     }
-    printers.sort_by_key(|(ip, _)| *ip);
+    printers.sort_by_key(|(address, _)| *address);
     let readings: Vec<Reading> = printers.into_iter().map(|(_, reading)| reading).collect();
     if json {
         print_json(&readings)?

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::mask::Secrets;
-use super::read::{check_fence, open_client, search_options};
+use super::read::{open_client, search_options};
 use super::{Failure, FenceArgs, SnmpArgs, block_on, print, resolve};
 use crate::agent::{Lockout, SearchOptions, read_with};
 use crate::oid;
@@ -22,8 +22,7 @@ pub(super) fn record(host: &str, also: &[String], snmp: &SnmpArgs, fence: &Fence
     let credentials = snmp.credentials()?;
     let fence = fence.fence()?;
     let text = block_on(async {
-        let target = resolve(host).await?;
-        check_fence(&fence, target.ip())?;
+        let target = resolve(host, &fence).await?;
         // A subtree that a person names may lie outside of the list; what is denied stays denied.
         let asks = if also.is_empty() { Asks::Listed } else { Asks::AllButDenied };
         let client = open_client(PACKETS_PER_SECOND, asks)?;

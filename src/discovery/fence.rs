@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::intervals::{Interval, Intervals, number_of};
-use super::ranges::{RangeError, parse_interval};
+use super::ScopedIp;
+use super::intervals::{Interval, Intervals, link_local, number_of};
+use super::ranges::{RangeError, parse_span};
 
 /// Private IPv4 addresses (RFC 1918) and unique local IPv6 ones (RFC 4193).
 const PRIVATE: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
@@ -30,15 +31,17 @@ impl Fence {
     /// Reads a fence: the same forms as ranges, without names and exclusions.
     ///
     /// Never allowed: 0.0.0.0/8, ::, multicast, broadcast. This machine's own addresses and link-local ones are allowed
-    /// only by an item that lies wholly within them, so that a wide fence does not let them in by the way.
+    /// only by an item that lies wholly within them, so that a wide fence does not let them in by the way. `fe80::/10`
+    /// allows link-local addresses behind every interface, `fe80::%eth0/64` those behind one.
     ///
     /// # Errors
-    /// Names the item that cannot be read.
+    /// Names the item that cannot be read, or whose interface this machine does not have.
     pub fn parse<T: AsRef<str>>(items: &[T]) -> Result<Self, RangeError> {
         let mut allowed = Vec::new();
         for item in items {
             let item = item.as_ref().trim();
-            let interval = parse_interval(item)?.ok_or_else(|| RangeError::NameInFence(item.to_owned()))?;
+            let span = parse_span(item)?.ok_or_else(|| RangeError::NameInFence(item.to_owned()))?;
+            let interval = span.interval()?;
             let mut part = Intervals::of(vec![interval]).without(&Intervals::of(never()));
             for special in by_name_only() {
                 if !(special.0 <= interval.0 && interval.1 <= special.1) {
@@ -61,8 +64,8 @@ impl Fence {
 
     /// Whether this address may be asked.
     #[must_use]
-    pub fn allows(&self, ip: IpAddr) -> bool {
-        self.allowed.contains(number_of(ip))
+    pub fn allows(&self, address: impl Into<ScopedIp>) -> bool {
+        self.allowed.contains(number_of(address))
     }
 
     /// As it was written.
@@ -98,12 +101,11 @@ fn never() -> Vec<Interval> {
 
 /// Loopback and link-local.
 fn by_name_only() -> [Interval; 4] {
-    let link_local_last = Ipv6Addr::from_bits(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0).to_bits() - 1);
     [
         between(Ipv4Addr::new(127, 0, 0, 0).into(), Ipv4Addr::new(127, 255, 255, 255).into()),
         between(Ipv6Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()),
         between(Ipv4Addr::new(169, 254, 0, 0).into(), Ipv4Addr::new(169, 254, 255, 255).into()),
-        between(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), link_local_last.into()),
+        link_local(),
     ]
 }
 
@@ -147,6 +149,22 @@ mod tests {
             assert!(!wide.allows(ip(special)), "{special}");
         }
         assert!(Fence::parse(&["127.77.0.0/24"]).unwrap().allows(ip("127.77.0.9")));
+    }
+
+    #[test]
+    fn link_local_addresses_are_allowed_behind_the_interfaces_that_were_meant() {
+        let behind = |zone| ScopedIp::behind(ip("fe80::1"), zone);
+        let lo = crate::sys::interface_index("lo").unwrap();
+        let all = Fence::parse(&["fe80::/10"]).unwrap();
+        assert!(all.allows(behind(lo)) && all.allows(behind(lo + 1)) && !all.allows(ip("fd00::1")));
+        let all = Fence::parse(&["fe80::/64"]).unwrap();
+        assert!(all.allows(behind(lo)) && all.allows(behind(lo + 1)));
+        for one in ["fe80::%lo/64", "fe80::1%lo", "fe80::1%lo-fe80::9%lo"] {
+            let fence = Fence::parse(&[one]).unwrap();
+            assert!(fence.allows(behind(lo)) && !fence.allows(behind(lo + 1)) && !fence.allows(behind(0)), "{one}");
+        }
+        let wide = Fence::parse(&["::/0"]).unwrap();
+        assert!(!wide.allows(behind(lo)) && !wide.allows(behind(u32::MAX)));
     }
 
     #[test]

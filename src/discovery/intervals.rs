@@ -1,20 +1,45 @@
 //! Sets of addresses as intervals. IPv4 addresses are kept in their IPv6-mapped form (RFC 4291 §2.5.5.2), so that one set
-//! holds both and an IPv4 address in IPv6 clothes is the same address.
+//! holds both and an IPv4 address in IPv6 clothes is the same address. The interface of a link-local address is kept in
+//! bits 32 to 63 of its number, which are zero in every such address (RFC 4291 §2.5.6); so addresses behind one interface
+//! lie together, and those behind another elsewhere.
 
 use std::net::{IpAddr, Ipv6Addr};
+
+use super::address::{ScopedIp, is_link_local};
 
 /// Numbers of addresses, from and to, both included.
 pub(super) type Interval = (u128, u128);
 
-pub(super) fn number_of(ip: IpAddr) -> u128 {
-    match ip {
+/// Where in the number of a link-local address its interface stands.
+const ZONE_SHIFT: u32 = 64;
+
+pub(super) fn number_of(address: impl Into<ScopedIp>) -> u128 {
+    let address: ScopedIp = address.into();
+    match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
+        IpAddr::V6(v6) => v6.to_bits() | u128::from(address.zone()) << ZONE_SHIFT,
     }
 }
 
-pub(super) fn address_of(number: u128) -> IpAddr {
-    IpAddr::V6(Ipv6Addr::from_bits(number)).to_canonical()
+pub(super) fn address_of(number: u128) -> ScopedIp {
+    let ip = IpAddr::V6(Ipv6Addr::from_bits(number));
+    if !is_link_local(ip) {
+        return ip.into();
+    }
+    let zone = u128::from(u32::MAX) << ZONE_SHIFT;
+    // Shifted down, no more than 32 bits are left.
+    let index = u32::try_from((number & zone) >> ZONE_SHIFT).unwrap_or(0);
+    ScopedIp::behind(IpAddr::V6(Ipv6Addr::from_bits(number & !zone)), index)
+}
+
+/// fe80::/10, behind every interface.
+pub(super) fn link_local() -> Interval {
+    network_of(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10)
+}
+
+/// fe80::/64, the part of it that is used, behind every interface.
+pub(super) fn used_link_local() -> Interval {
+    network_of(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 32)
 }
 
 /// The network of this address, host bits or not, with this many bits of the address's own family.
@@ -24,6 +49,12 @@ pub(super) fn network_of(ip: IpAddr, bits: u8) -> Interval {
     let mask = 1u128.checked_shl(host_bits).map_or(u128::MAX, |size| size - 1);
     let first = number_of(ip) & !mask;
     (first, first | mask)
+}
+
+/// The same link-local addresses behind this interface.
+pub(super) fn behind((first, last): Interval, zone: u32) -> Interval {
+    let zone = u128::from(zone) << ZONE_SHIFT;
+    (first | zone, last | zone)
 }
 
 /// Intervals in order, none touching another.

@@ -5,6 +5,7 @@
 //! ever gets a packet, whatever a name resolves to and whatever the cloud says.
 //! Who may call it: agent, the command line; tunnel (the fence).
 
+mod address;
 mod fence;
 mod intervals;
 mod neighbours;
@@ -13,6 +14,7 @@ mod ping;
 mod ranges;
 mod sweep;
 
+pub use address::{AddressError, ScopedIp};
 pub use fence::Fence;
 pub use neighbours::Neighbours;
 pub use on_link::{ON_LINK_PER_SECOND, OnLink, Paces, ROUTED_PER_SECOND};

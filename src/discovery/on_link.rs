@@ -5,11 +5,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::AddressSet;
-use super::intervals::{Interval, Intervals, network_of, number_of};
+use super::ScopedIp;
+use super::intervals::{Interval, Intervals, network_of, number_of, used_link_local};
 use super::sweep::Part;
 use crate::snmp::Pace;
 
@@ -109,8 +110,8 @@ impl OnLink {
         let one = |ip: Ipv4Addr| network_of(ip.into(), 32);
         let of_kind = |kind| entries.iter().filter(move |entry| entry.kind == kind && entry.bits == 32);
         let own = of_kind(Kind::Local).map(|entry| entry.address).filter(|ip| !ip.is_loopback()).map(one);
-        let own =
-            own.chain(parse_if_inet6(if_inet6).filter(|ip| !ip.is_loopback()).map(|ip| network_of(ip.into(), 128)));
+        let own_ipv6 = parse_if_inet6(if_inet6).filter(|own| !own.ip().is_loopback());
+        let own = own.chain(own_ipv6.map(|own| (number_of(own), number_of(own))));
         let everybody = Intervals::of(of_kind(Kind::Broadcast).map(|entry| one(entry.address)).collect());
         // A route without a broadcast address is a part of a network that somebody routed by hand, not a network: its
         // first address may be a printer.
@@ -127,14 +128,14 @@ impl OnLink {
 
     /// Whether the kernel reaches this address without a router.
     #[must_use]
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        self.attached.contains(number_of(ip))
+    pub fn contains(&self, address: impl Into<ScopedIp>) -> bool {
+        self.attached.contains(number_of(address))
     }
 
     /// Whether this is an address of the box itself (127.0.0.0/8 and ::1 aside).
     #[must_use]
-    pub fn is_own(&self, ip: IpAddr) -> bool {
-        self.own.contains(number_of(ip))
+    pub fn is_own(&self, address: impl Into<ScopedIp>) -> bool {
+        self.own.contains(number_of(address))
     }
 
     /// Most addresses a second on attached networks, so that each of them is truly asked.
@@ -257,14 +258,26 @@ fn parse_ipv6_route(text: &str) -> Vec<Route> {
         let flags = u32::from_str_radix(flags, 16).ok()?;
         let bits = u8::from_str_radix(bits, 16).ok().filter(|bits| *bits <= 128)?;
         let is_attached = flags & NOT_ATTACHED == 0 && parse_ipv6(router)?.is_unspecified();
-        (flags & UP != 0).then_some(Route { to: network_of(parse_ipv6(to)?.into(), bits), bits, is_attached })
+        let to = network_of(parse_ipv6(to)?.into(), bits);
+        // Every interface has this network, and the most exact route to it is not a router's anywhere.
+        let to = if to == link_local_network() { used_link_local() } else { to };
+        (flags & UP != 0).then_some(Route { to, bits, is_attached })
     };
     text.lines().filter_map(route).collect()
 }
 
-/// The first column, in hexadecimal.
-fn parse_if_inet6(text: &str) -> impl Iterator<Item = Ipv6Addr> {
-    text.lines().filter_map(|line| parse_ipv6(line.split_whitespace().next()?))
+/// fe80::/64.
+fn link_local_network() -> Interval {
+    network_of(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 64)
+}
+
+/// The first two columns, in hexadecimal: the address and the number of its interface.
+fn parse_if_inet6(text: &str) -> impl Iterator<Item = ScopedIp> {
+    text.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace();
+        let ip = parse_ipv6(columns.next()?)?;
+        Some(ScopedIp::behind(ip.into(), u32::from_str_radix(columns.next()?, 16).ok()?))
+    })
 }
 
 fn parse_ipv6(digits: &str) -> Option<Ipv6Addr> {
@@ -275,6 +288,7 @@ fn parse_ipv6(digits: &str) -> Option<Ipv6Addr> {
 mod tests {
     use super::*;
     use crate::discovery::{DnsResolver, Fence, Ranges};
+    use std::net::IpAddr;
 
     /// Of a box at 10.66.0.1/24 with a default route; 10.77.0.0/16 attached by hand, a /24 of it behind a router; and a
     /// VPN's table that is none of ours.
@@ -332,7 +346,7 @@ fd000000000000000000000000000002 04 40 00 82     eth0
     }
 
     fn asked(part: &Part) -> Vec<String> {
-        let mut all: Vec<IpAddr> = part.addresses.iter_permuted().collect();
+        let mut all: Vec<ScopedIp> = part.addresses.iter_permuted().collect();
         all.sort_unstable();
         all.iter().map(ToString::to_string).collect()
     }
@@ -348,6 +362,15 @@ fd000000000000000000000000000002 04 40 00 82     eth0
         }
         assert!(["10.66.0.1", "fd00::2"].iter().all(|own| on_link.is_own(ip(own))));
         assert!(["127.0.0.1", "::1", "10.66.0.2"].iter().all(|other| !on_link.is_own(ip(other))));
+    }
+
+    #[test]
+    fn link_local_addresses_are_attached_behind_every_interface_and_own_behind_one() {
+        let own = "fe800000000000000000000000000002 07 40 20 80     eth1\n";
+        let on_link = OnLink::of_tables(FIB_TRIE, IPV6_ROUTE, own, 1_024);
+        let behind = |zone| ScopedIp::behind(ip("fe80::2"), zone);
+        assert!(on_link.contains(behind(3)) && on_link.contains(behind(7)));
+        assert!(on_link.is_own(behind(7)) && !on_link.is_own(behind(3)));
     }
 
     #[test]

@@ -10,6 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::ScopedIp;
+
 /// Most requests of one ping.
 pub const PING_COUNT_MAX: u32 = 10;
 /// How long an answer may be waited for.
@@ -79,7 +81,7 @@ pub enum PingError {
     Socket(io::Error),
     /// The request cannot be sent, as there is no route.
     #[error("no echo request can be sent to {0}: {1}")]
-    Send(IpAddr, io::Error),
+    Send(ScopedIp, io::Error),
 }
 
 /// Asks `target` for echoes: `count` times (1 to 10), at least 200 ms apart, each with `timeout` to answer.
@@ -87,9 +89,8 @@ pub enum PingError {
 ///
 /// # Errors
 /// When the kernel allows no ping sockets, or has no way to the target.
-pub async fn ping(target: IpAddr, count: u32, timeout: Duration) -> Result<PingReport, PingError> {
-    let target = target.to_canonical();
-    let socket = open(target)?;
+pub async fn ping(target: ScopedIp, count: u32, timeout: Duration) -> Result<PingReport, PingError> {
+    let socket = open(target.ip())?;
     let timeout = timeout.clamp(TIMEOUT.0, TIMEOUT.1);
     let first = fastrand::u16(..);
     let mut report = PingReport { sent: 0, received: 0, round_trips: None };
@@ -101,7 +102,7 @@ pub async fn ping(target: IpAddr, count: u32, timeout: Duration) -> Result<PingR
         let sent_at = Instant::now();
         next = sent_at + APART;
         socket
-            .send_to(&request(target, sequence), SocketAddr::new(target, 0))
+            .send_to(&request(target.ip(), sequence), target.with_port(0))
             .await
             .map_err(|e| PingError::Send(target, e))?;
         report.sent += 1;
@@ -140,8 +141,8 @@ fn request(target: IpAddr, sequence: u16) -> [u8; HEADER_BYTES + PAYLOAD_BYTES] 
 }
 
 /// Whether a packet is the answer to the request of this sequence number.
-fn is_answer(packet: &[u8], from: IpAddr, target: IpAddr, sequence: u16) -> bool {
-    let kind = if target.is_ipv4() { 0 } else { 129 };
+fn is_answer(packet: &[u8], from: ScopedIp, target: ScopedIp, sequence: u16) -> bool {
+    let kind = if target.ip().is_ipv4() { 0 } else { 129 };
     from == target
         && packet.len() >= HEADER_BYTES
         && packet.starts_with(&[kind, 0])
@@ -149,11 +150,11 @@ fn is_answer(packet: &[u8], from: IpAddr, target: IpAddr, sequence: u16) -> bool
 }
 
 /// Waits for the answer, for ever. What else arrives (late answers, answers of others) is passed over.
-async fn answer(socket: &UdpSocket, target: IpAddr, sequence: u16) {
+async fn answer(socket: &UdpSocket, target: ScopedIp, sequence: u16) {
     let mut packet = [0; HEADER_BYTES + PAYLOAD_BYTES];
     loop {
         match socket.recv_from(&mut packet).await {
-            Ok((length, from)) if is_answer(&packet[..length], from.ip(), target, sequence) => return,
+            Ok((length, from)) if is_answer(&packet[..length], from.into(), target, sequence) => return,
             Ok(_) => {}
             // An error that some router reported. The answer may come all the same; a socket that reports nothing but
             // errors must not keep a core busy until the time is over.
@@ -166,14 +167,14 @@ async fn answer(socket: &UdpSocket, target: IpAddr, sequence: u16) {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
+    fn ip(text: &str) -> ScopedIp {
         text.parse().unwrap()
     }
 
     #[test]
     fn only_the_answer_to_our_request_from_who_was_asked_counts() {
         let target = ip("10.0.0.7");
-        let mut packet = request(target, 0x0102);
+        let mut packet = request(target.ip(), 0x0102);
         assert_eq!((packet.len(), packet[0], &packet[6..8]), (64, 8, &[1, 2][..]));
         assert!(!is_answer(&packet, target, target, 0x0102), "the request is no answer");
         packet[0] = 0;
@@ -184,10 +185,13 @@ mod tests {
         packet[1] = 1;
         assert!(!is_answer(&packet, target, target, 0x0102), "an echo has code 0");
         let target = ip("fd00::7");
-        let mut packet = request(target, 9);
+        let mut packet = request(target.ip(), 9);
         assert_eq!(packet[0], 128);
         packet[0] = 129;
         assert!(is_answer(&packet, target, target, 9));
+        let behind = |zone| ScopedIp::behind("fe80::7".parse().unwrap(), zone);
+        assert!(is_answer(&packet, behind(1), behind(1), 9));
+        assert!(!is_answer(&packet, behind(2), behind(1), 9), "another link's");
     }
 
     #[test]

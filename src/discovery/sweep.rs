@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{AddressSet, Fence, Neighbours};
+use super::{AddressSet, Fence, Neighbours, ScopedIp};
 use crate::oid;
 use crate::snmp::{Client, Credentials, Pace, Probe, ProbeAnswer, Probes, SnmpError, SweepPlan};
 
@@ -91,7 +91,7 @@ pub struct SweepOptions {
     /// How long to wait for answers after each pass.
     pub listen: Duration,
     /// Addresses that need not be asked.
-    pub skip: HashSet<IpAddr>,
+    pub skip: HashSet<ScopedIp>,
     /// What the kernel knows of the own network.
     pub neighbours: Neighbours,
 }
@@ -194,19 +194,19 @@ impl<P: Prober> Passes<P> {
         is_later: bool,
         credentials_index: Option<usize>,
         probe: Probe,
-        answered: &mut HashSet<IpAddr>,
+        answered: &mut HashSet<ScopedIp>,
     ) -> Result<bool, ProbeError> {
         let (fence, port, neighbours) = (Arc::clone(&self.fence), self.options.port, self.options.neighbours.clone());
         let done = answered.clone();
         let targets = part
             .addresses
             .iter_permuted()
-            .filter(move |ip| !done.contains(ip))
+            .filter(move |address| !done.contains(address))
             // The set was made within the fence; looking again costs nothing and does not trust whoever made it.
-            .filter(move |ip| fence.allows(*ip))
+            .filter(move |address| fence.allows(*address))
             // Looked at in the first pass too, as the kernel soon forgets.
-            .filter(move |ip| !neighbours.is_known_absent(*ip) || !is_later)
-            .map(move |ip| SocketAddr::new(ip, port));
+            .filter(move |address| !neighbours.is_known_absent(address.ip()) || !is_later)
+            .map(move |address| address.with_port(port));
         let plan = SweepPlan { targets: Box::new(targets), probe, pace: part.pace, listen: self.options.listen };
         let failed = |error: SnmpError| ProbeError::Failed(error.to_string());
         let mut answers = self.prober.begin(plan).await.map_err(failed)?;
@@ -224,7 +224,7 @@ impl<P: Prober> Passes<P> {
             self.counts.send_modify(|progress| progress.asked = before + answers.sent());
             let Some(answer) = answer else { return Ok(true) };
             let address = answer.target;
-            if answered.insert(address.ip())
+            if answered.insert(address.into())
                 && self.sender.send(Responder { address, credentials_index }).await.is_err()
             {
                 return Ok(false);
@@ -259,6 +259,7 @@ mod tests {
     use crate::discovery::{DnsResolver, Ranges};
     use crate::snmp::UsmUser;
     use std::collections::VecDeque;
+    use std::net::IpAddr;
     use std::sync::Mutex;
 
     /// Remembers who was asked what, and lets those answer whose address ends so.
@@ -353,7 +354,7 @@ mod tests {
     async fn the_silent_are_asked_twice_and_who_answers_is_told_once() {
         let fence = Fence::default();
         let mut options = options(&["10.0.0.0/24", "!10.0.0.9"], &fence, vec![v2c("public")]).await;
-        options.skip = HashSet::from(["10.0.0.8".parse().unwrap()]);
+        options.skip = HashSet::from(["10.0.0.8".parse::<ScopedIp>().unwrap()]);
         let prober = Recorder { ending: ".7", ..Recorder::default() };
         let sweep = sweep(prober.clone(), fence, options, CancellationToken::new());
         let progress = sweep.progress();

@@ -15,7 +15,7 @@ use crate::sys::Fs;
 pub struct KnownPrinter {
     /// What the device is known by ("serial:VENDOR:SERIAL" ...).
     pub device_key: String,
-    /// The address that answered last ("10.0.0.7").
+    /// The address that answered last ("10.0.0.7"; of a link-local one with the interface's name, "fe80::7%eth0").
     pub address: String,
     /// The UDP port there.
     pub port: u16,

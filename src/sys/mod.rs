@@ -1,4 +1,4 @@
-//! The world under the program: clock, entropy, file system.
+//! The world under the program: clock, entropy, file system, network interfaces.
 //!
 //! What this room is for: being the only place that touches them, so that every other room can be tested with a
 //! clock that stands still, with chosen randomness, and with a disk that is full, fails or loses power.
@@ -11,9 +11,11 @@ mod entropy;
 #[cfg(test)]
 mod fault_fs;
 mod fs;
+mod interfaces;
 
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
 #[cfg(test)]
 pub(crate) use fault_fs::{Fault, FaultFs};
 pub use fs::{Fs, FsFile, FsLock, SystemFs};
+pub use interfaces::{interface_index, interface_name, interface_names};
