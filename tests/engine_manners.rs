@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use platen::agent::{Found, Lockout, SearchOptions, SearchProgress, search};
+use platen::agent::{Found, Lockout, SearchOptions, SearchProgress, read_with, search};
 use platen::discovery::{DnsResolver, Fence, Paces, Ranges};
 use platen::oid;
 use platen::printer::{ReadOptions, Reading, read};
@@ -310,6 +310,46 @@ async fn nobody_who_listens_in_locks_the_box_out_of_a_v3_printer() {
             assert!(is_whole(&reading), "{fault:?}, round {round}: {reading:?}");
         }
     }
+    sim.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_users_the_right_one_is_found_and_the_wrong_ones_are_not_hammered() {
+    let sim = start(SimConfig {
+        first_address: Ipv4Addr::new(127, 91, 8, 1),
+        printers: generated_fleet(1, 5),
+        users: usual_users(),
+        speed: 0.0,
+        ..SimConfig::default()
+    })
+    .unwrap();
+    let user = |name: &str| {
+        let auth = Some((AuthAlgorithm::Sha256, "maplesyrup".into()));
+        let privacy = Some((PrivacyAlgorithm::Aes128, "maplesyrup".into()));
+        Credentials::V3(UsmUser::new(name, auth, privacy, "").unwrap())
+    };
+    let options = |credentials| SearchOptions {
+        port: sim.port(),
+        credentials,
+        timing: timing(),
+        paces: Paces::wanted(None),
+        skip: std::collections::HashSet::new(),
+        lockout: std::sync::Arc::<Lockout>::default(),
+        read: ReadOptions::default(),
+    };
+    let target = SocketAddr::new(sim.printers()[0].address.into(), sim.port());
+    let client = Client::open(ClientConfig::default()).unwrap();
+    let all = options(["a", "b", "c", "d", "sha256aes"].map(user).to_vec());
+    let found = read_with(&client, target, &[0, 1, 2, 3, 4], &all, None).await;
+    assert!(is_whole(&found.reading) && found.credentials_index == 4, "{found:?}");
+
+    let wrong = options(["a", "b", "c", "d"].map(user).to_vec());
+    let first = read_with(&client, target, &[0, 1, 2, 3], &wrong, None).await.reading.unwrap_err();
+    assert!(matches!(first, SnmpError::Refused { .. }), "{first}");
+    let before = client.statistics().sent;
+    let second = read_with(&client, target, &[0, 1, 2, 3], &wrong, None).await.reading.unwrap_err();
+    assert!(matches!(second, SnmpError::LockedOut { .. }), "{second}");
+    assert_eq!(client.statistics().sent, before, "nothing is asked for an hour");
     sim.shutdown().await;
 }
 

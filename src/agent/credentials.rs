@@ -1,7 +1,8 @@
 //! Which credentials a printer answers to, and manners in trying them.
 //!
-//! Users of SNMPv3 are not hammered at devices that refuse them: after three refusals a device is left alone for an hour.
-//! Printers lock out, log and mail about wrong users; and a password is nothing to be tried on strangers again and again.
+//! Users of SNMPv3 are not hammered at devices that refuse them: after three refusals a device is asked for each of them
+//! once an hour. Printers lock out, log and mail about wrong users; and a password is nothing to be tried on strangers
+//! again and again. A user who was never refused there is tried all the same: he may be the right one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::snmp::Credentials;
 
-/// Refusals before a device is left alone.
+/// Refusals of a device, whomever of, before those whom it refused are left out there.
 const REFUSALS: u32 = 3;
-/// For how long; then one more try is made.
+/// For how long; then one more try is made with each.
 const REST: Duration = Duration::from_secs(3_600);
 /// Devices remembered; beyond, the one that refused longest ago is forgotten.
 const DEVICES_MAX: usize = 4_096;
@@ -22,39 +23,61 @@ const DEVICES_MAX: usize = 4_096;
 /// Who has refused us, how often, and when last.
 #[derive(Debug, Default)]
 pub struct Lockout {
-    refusals: Mutex<HashMap<SocketAddr, (u32, Instant)>>,
+    devices: Mutex<HashMap<SocketAddr, Refusals>>,
+}
+
+/// Of one device.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: u32,
+    /// When it refused each of the credentials last, by their index; as many as are configured.
+    last: Vec<(usize, Instant)>,
+}
+
+impl Refusals {
+    fn of(&self, index: usize) -> Option<Instant> {
+        self.last.iter().find(|(refused, _)| *refused == index).map(|(_, at)| *at)
+    }
+
+    fn latest(&self) -> Option<Instant> {
+        self.last.iter().map(|(_, at)| *at).max()
+    }
 }
 
 impl Lockout {
-    fn refusals(&self) -> MutexGuard<'_, HashMap<SocketAddr, (u32, Instant)>> {
+    fn devices(&self) -> MutexGuard<'_, HashMap<SocketAddr, Refusals>> {
         // Counts are whole whatever happened to their holder.
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a user may be tried on a device now.
+    /// Whether the user with this index among the credentials may be tried on a device now.
     ///
     /// # Errors
-    /// How long it is still left alone.
-    pub fn may_try(&self, target: SocketAddr, now: Instant) -> Result<(), Duration> {
-        let Some((count, last)) = self.refusals().get(&target).copied() else { return Ok(()) };
+    /// How long he is still left out there.
+    pub fn may_try(&self, target: SocketAddr, index: usize, now: Instant) -> Result<(), Duration> {
+        let devices = self.devices();
+        let Some(refusals) = devices.get(&target).filter(|refusals| refusals.count >= REFUSALS) else { return Ok(()) };
+        let Some(last) = refusals.of(index) else { return Ok(()) };
         let rest = (last + REST).saturating_duration_since(now);
-        if count >= REFUSALS && !rest.is_zero() { Err(rest) } else { Ok(()) }
+        if rest.is_zero() { Ok(()) } else { Err(rest) }
     }
 
-    /// A device has refused a user.
-    pub fn count(&self, target: SocketAddr, now: Instant) {
-        let mut refusals = self.refusals();
-        if refusals.len() >= DEVICES_MAX && !refusals.contains_key(&target) {
-            let oldest = refusals.iter().min_by_key(|(_, (_, last))| *last).map(|(target, _)| *target);
-            oldest.and_then(|oldest| refusals.remove(&oldest));
+    /// A device has refused this user.
+    pub fn count(&self, target: SocketAddr, index: usize, now: Instant) {
+        let mut devices = self.devices();
+        if devices.len() >= DEVICES_MAX && !devices.contains_key(&target) {
+            let oldest = devices.iter().min_by_key(|(_, refusals)| refusals.latest()).map(|(target, _)| *target);
+            oldest.and_then(|oldest| devices.remove(&oldest));
         }
-        let (count, last) = refusals.entry(target).or_insert((0, now));
-        (*count, *last) = (count.saturating_add(1), now);
+        let refusals = devices.entry(target).or_default();
+        refusals.count = refusals.count.saturating_add(1);
+        refusals.last.retain(|(refused, _)| *refused != index);
+        refusals.last.push((index, now));
     }
 
     /// A device has let us in.
     pub fn forget(&self, target: SocketAddr) {
-        self.refusals().remove(&target);
+        self.devices().remove(&target);
     }
 }
 
@@ -133,19 +156,37 @@ mod tests {
         let mut now = Instant::now();
         let target: SocketAddr = "10.0.0.1:161".parse().unwrap();
         for _ in 0..3 {
-            assert_eq!(lockout.may_try(target, now), Ok(()));
-            lockout.count(target, now);
+            assert_eq!(lockout.may_try(target, 0, now), Ok(()));
+            lockout.count(target, 0, now);
         }
-        assert_eq!(lockout.may_try(target, now + Duration::from_secs(60)), Err(REST - Duration::from_secs(60)));
-        assert_eq!(lockout.may_try("10.0.0.2:161".parse().unwrap(), now), Ok(()));
+        assert_eq!(lockout.may_try(target, 0, now + Duration::from_secs(60)), Err(REST - Duration::from_secs(60)));
+        assert_eq!(lockout.may_try("10.0.0.2:161".parse().unwrap(), 0, now), Ok(()));
         for _ in 0..2 {
             now += REST;
-            assert_eq!(lockout.may_try(target, now), Ok(()), "one more try");
-            lockout.count(target, now);
-            assert!(lockout.may_try(target, now).is_err(), "and one only");
+            assert_eq!(lockout.may_try(target, 0, now), Ok(()), "one more try");
+            lockout.count(target, 0, now);
+            assert!(lockout.may_try(target, 0, now).is_err(), "and one only");
         }
         lockout.forget(target);
-        assert_eq!(lockout.may_try(target, now), Ok(()));
+        assert_eq!(lockout.may_try(target, 0, now), Ok(()));
+    }
+
+    #[test]
+    fn a_user_who_was_never_refused_is_tried_and_each_of_the_others_has_his_try_an_hour() {
+        let lockout = Lockout::default();
+        let now = Instant::now();
+        let target: SocketAddr = "10.0.0.1:161".parse().unwrap();
+        for index in 0..5 {
+            assert_eq!(lockout.may_try(target, index, now), Ok(()), "{index}");
+            lockout.count(target, index, now);
+        }
+        let later = now + REST - Duration::from_secs(1);
+        assert!((0..5).all(|index| lockout.may_try(target, index, later).is_err()));
+        // What the first of them costs must not cost the others their try.
+        for index in 0..5 {
+            assert_eq!(lockout.may_try(target, index, now + REST), Ok(()), "{index}");
+            lockout.count(target, index, now + REST);
+        }
     }
 
     #[test]
@@ -153,9 +194,12 @@ mod tests {
         let lockout = Lockout::default();
         let now = Instant::now();
         for port in 0..=4_999 {
-            lockout.count(SocketAddr::from(([10, 0, 0, 1], port)), now + Duration::from_millis(port.into()));
+            let later = now + Duration::from_millis(port.into());
+            lockout.count(SocketAddr::from(([10, 0, 0, 1], port)), 0, later);
+            lockout.count(SocketAddr::from(([10, 0, 0, 1], port)), 0, later);
         }
-        assert_eq!(lockout.refusals().len(), DEVICES_MAX);
-        assert!(lockout.refusals().contains_key(&SocketAddr::from(([10, 0, 0, 1], 4_999))));
+        let devices = lockout.devices();
+        assert_eq!(devices.len(), DEVICES_MAX);
+        assert_eq!(devices[&SocketAddr::from(([10, 0, 0, 1], 4_999))].last.len(), 1);
     }
 }

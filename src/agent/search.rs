@@ -166,7 +166,7 @@ pub async fn read_with(
     for index in candidates.iter().copied() {
         let Some(credentials) = options.credentials.get(index) else { continue };
         let is_user = matches!(credentials, Credentials::V3(_));
-        if is_user && let Err(until) = options.lockout.may_try(target, Instant::now()) {
+        if is_user && let Err(until) = options.lockout.may_try(target, index, Instant::now()) {
             refusal.get_or_insert(SnmpError::LockedOut { target, minutes: until.as_secs().div_ceil(60) });
             continue;
         }
@@ -180,7 +180,7 @@ pub async fn read_with(
                 let is_refusal = error.is_wrong_credentials();
                 outcome = Found::silent(target, index, error.clone());
                 if is_refusal {
-                    options.lockout.count(target, Instant::now());
+                    options.lockout.count(target, index, Instant::now());
                     // What the device said of a user says more than its silence about a community.
                     refusal.get_or_insert(error);
                 } else if !is_silence {
