@@ -64,6 +64,9 @@ fn credentials_that_cannot_work_are_refused_before_anything_is_sent() {
     fails(&["read", "127.0.0.1", "--version", "3"], 2, &["--user"]);
     fails(&["read", "127.0.0.1", "--user", "u", "--auth", "ROT13", "--auth-password", "longenough"], 2, &["ROT13"]);
     fails(&["read", "127.0.0.1", "--user", "u", "--auth", "SHA-256", "--auth-password", "short"], 2, &["8"]);
+    let long = "c".repeat(33);
+    fails(&["read", "127.0.0.1", "--user", "u", "--context", &long], 2, &["context", "32"]);
+    fails(&["read", "127.0.0.1", "--context", "c"], 2, &["--user"]);
 }
 
 const GOOD: &str = r#"

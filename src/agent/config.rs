@@ -138,6 +138,9 @@ pub struct UserSection {
     /// At least 8 characters.
     #[serde(default)]
     pub privacy_password: Option<String>,
+    /// The context in which printers keep their objects for this user; mostly none.
+    #[serde(default)]
+    pub context: String,
 }
 
 impl std::fmt::Debug for UserSection {
@@ -309,6 +312,27 @@ impl UserSection {
             }
             _ => return Err(value_error(key, format!("{}: privacy and privacy_password go together", self.name))),
         };
-        UsmUser::new(&self.name, auth, privacy, "").map_err(|e| value_error(key, e))
+        UsmUser::new(&self.name, auth, privacy, &self.context).map_err(|e| value_error(key, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_asked_for_in_his_context() {
+        let text = "[[users]]\nname = \"reader\"\ncontext = \"jetdirect\"\n[[users]]\nname = \"reader\"\n";
+        let section: SnmpSection = toml::from_str(text).unwrap();
+        let contexts: Vec<String> = section
+            .credentials()
+            .unwrap()
+            .into_iter()
+            .filter_map(|credentials| match credentials {
+                Credentials::V3(user) => Some(user.context_name().to_owned()),
+                Credentials::V1 { .. } | Credentials::V2c { .. } => None,
+            })
+            .collect();
+        assert_eq!(contexts, ["jetdirect", ""]);
     }
 }

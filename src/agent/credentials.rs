@@ -82,12 +82,15 @@ impl Lockout {
 }
 
 /// What a printer answered to, in a form that outlives a change of the configuration and tells no secret: `v3/` and the
-/// user's name; `v2c/` or `v1/` and which of the communities, from 0.
+/// user's name (and his context, where he has one); `v2c/` or `v1/` and which of the communities, from 0.
 #[must_use]
 pub fn label_of(all: &[Credentials], index: usize) -> String {
     let before = all.get(..index).unwrap_or_default();
     let count = |wanted: fn(&Credentials) -> bool| before.iter().filter(|it| wanted(it)).count();
     match all.get(index) {
+        Some(Credentials::V3(user)) if !user.context_name().is_empty() => {
+            format!("v3/{} in {}", user.name(), user.context_name())
+        }
         Some(Credentials::V3(user)) => format!("v3/{}", user.name()),
         Some(Credentials::V2c { .. }) => format!("v2c/{}", count(|it| matches!(it, Credentials::V2c { .. }))),
         Some(Credentials::V1 { .. }) => format!("v1/{}", count(|it| matches!(it, Credentials::V1 { .. }))),
@@ -137,6 +140,14 @@ mod tests {
         }
         assert_eq!(label_of(&before, 2), "v2c/1");
         assert_eq!(candidates_for(&before, "").len(), before.len(), "nothing known: everything, the safe ones first");
+    }
+
+    #[test]
+    fn a_user_in_a_context_is_another_than_without() {
+        let users = ["", "one", "two"].map(|context| Credentials::V3(UsmUser::new("u", None, None, context).unwrap()));
+        assert_eq!([0, 1, 2].map(|index| label_of(&users, index)), ["v3/u", "v3/u in one", "v3/u in two"]);
+        assert_eq!(candidates_for(&users, "v3/u in two"), [2]);
+        assert!(!is_downgrade(&users, "v3/u in two", 0));
     }
 
     #[test]

@@ -196,12 +196,15 @@ struct SnmpArgs {
     /// Authentication password, at least 8 characters. Better in the environment: a command line is seen by others.
     #[arg(long, value_name = "PASSWORD", env = "PLATEN_AUTH_PASSWORD", hide_env_values = true)]
     auth_password: Option<String>,
-    /// Privacy: DES, AES-128, AES-192, AES-256.
+    /// Privacy: DES, AES-128, AES-192, AES-256; AES-192-C and AES-256-C where the device extends its keys as Cisco does.
     #[arg(long, value_name = "ALGORITHM", requires_all = ["auth", "privacy_password"])]
     privacy: Option<String>,
     /// Privacy password, at least 8 characters.
     #[arg(long, value_name = "PASSWORD", env = "PLATEN_PRIVACY_PASSWORD", hide_env_values = true)]
     privacy_password: Option<String>,
+    /// Context of the user, for devices that keep their objects in one.
+    #[arg(long, value_name = "NAME", requires = "user", default_value = "")]
+    context: String,
     /// First wait for an answer, in milliseconds; doubled with each try.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=10_000))]
     timeout_ms: u64,

@@ -51,7 +51,7 @@ impl SnmpArgs {
             }
             _ => None,
         };
-        UsmUser::new(name, auth, privacy, "").map_err(Failure::usage)
+        UsmUser::new(name, auth, privacy, &self.context).map_err(Failure::usage)
     }
 
     pub(super) fn timing(&self) -> Timing {
