@@ -18,6 +18,7 @@ use super::credentials::{candidates_for, is_downgrade, label_of};
 use super::engines::EngineFile;
 use super::memories::Memories;
 use super::outbox::SharedOutbox;
+use super::rhythm::{rest_of_silent, span_of_slow_search};
 use super::search::{Found, SearchOptions, SearchProgress, read_with, search};
 use super::settings::CloudSettings;
 use super::status::Status;
@@ -36,11 +37,6 @@ const READ_AT_ONCE: usize = 64;
 const ACCEPT_AT_ONCE: usize = 32;
 /// The cloud may set the time between readings within these bounds.
 const READ_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
-/// Rounds that a printer may miss before it is asked less often, and the longest time between two tries then.
-const MISSED_ROUNDS: u32 = 3;
-const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
-/// A search that is due because of the time is spread over this part of the time until the next.
-const SPREAD: f64 = 0.5;
 /// Tasks that may wait for one search.
 const WAITING_TASKS_MAX: usize = 64;
 
@@ -246,8 +242,7 @@ impl<C: Clock + Clone> Lan<C> {
             return Ok(running);
         }
         let Ok(addresses) = self.resolve().await else { return Ok(None) };
-        let probes = addresses.len().max(1) * 2 * self.options.credentials.len().max(1) as u64;
-        let span = self.scan_interval.mul_f64(SPREAD) / u32::try_from(probes).unwrap_or(u32::MAX);
+        let span = span_of_slow_search(self.scan_interval, addresses.len(), self.options.credentials.len());
         let paces = self.options.paces.no_faster_than_one_every(span);
         Ok(Some(self.begin(&addresses, paces, stop)))
     }
@@ -463,11 +458,7 @@ impl<C: Clock + Clone> Lan<C> {
         let interval = self.read_interval();
         let health = self.health.entry(device_key).or_default();
         health.missed = health.missed.saturating_add(1);
-        health.not_before = health.missed.checked_sub(MISSED_ROUNDS).map(|beyond| {
-            let wait = interval.saturating_mul(2u32.saturating_pow(beyond.saturating_add(1)));
-            // The round itself comes each interval; a little less, so that it is not missed by a hair.
-            Instant::now() + wait.min(LONGEST_BACKOFF.max(interval)).mul_f64(0.95)
-        });
+        health.not_before = rest_of_silent(health.missed, interval).map(|rest| Instant::now() + rest);
     }
 
     async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {

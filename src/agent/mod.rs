@@ -15,6 +15,7 @@ mod lan;
 mod memories;
 mod outbox;
 mod profiles;
+mod rhythm;
 mod search;
 mod settings;
 pub mod status;

@@ -536,6 +536,16 @@ mod tests {
         }
 
         #[test]
+        fn neighbours_lie_far_apart_in_time(first in 0u128..1_000_000, count in 64u64..10_000) {
+            let set = AddressSet::of(Intervals::of(vec![(first, first + u128::from(count) - 1)]));
+            let numbers: Vec<u128> = set.iter_permuted().map(number_of).collect();
+            // No stretch of asking keeps to one part of the network: the next one asked is at least a quarter away.
+            for pair in numbers.windows(2) {
+                prop_assert!(pair[0].abs_diff(pair[1]) * 4 >= u128::from(count), "{:?} of {}", pair, count);
+            }
+        }
+
+        #[test]
         fn no_text_makes_the_parser_panic(text in "\\PC{0,40}") {
             let _ = Ranges::parse(&[text]);
         }
