@@ -20,7 +20,7 @@ use super::pacing::TokenBucket;
 use super::round_trip::RoundTrip;
 use super::sockets::{ReceiveBuffer, SendTrouble, Sockets};
 use super::statistics::Counters;
-use super::sweep::{Heard, Next, SweepState};
+use super::sweep::{Heard, Next, Probed, SweepState};
 use super::{SnmpError, Timing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::future::Future;
@@ -103,6 +103,13 @@ struct Target {
     last_sent: Option<Instant>,
 }
 
+impl Target {
+    /// Whether a probe must wait: something is on the wire to it, or it was sent something a moment ago.
+    fn is_busy(&self, now: Instant, gap: Duration) -> bool {
+        self.turn != Turn::Free || self.last_sent.is_some_and(|at| at + gap > now)
+    }
+}
+
 /// Whose turn it is at a target.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -168,6 +175,8 @@ pub(super) struct Engine {
     waiting: usize,
     /// The first of these is under way.
     sweeps: VecDeque<Box<SweepState>>,
+    /// The last one that ended, if it was broken off: somebody may still have a probe of it to answer.
+    ended_sweep: Option<Probed>,
     /// The kernel has no room until then.
     pause_until: Option<Instant>,
 }
@@ -197,6 +206,7 @@ impl Engine {
             again: VecDeque::new(),
             waiting: 0,
             sweeps: VecDeque::new(),
+            ended_sweep: None,
             pause_until: None,
         }
     }
@@ -296,6 +306,7 @@ impl Engine {
         let target = &job.target;
         let last_sent = self.targets.get(target).and_then(|target| target.last_sent);
         let probe = self.sweeps.front().and_then(|sweep| sweep.awaited_until(target));
+        let probe = probe.max(self.ended_sweep.as_ref().and_then(|sweep| sweep.awaited_until(target)));
         match [last_sent.map(|at| at + self.gap), probe].into_iter().flatten().max() {
             Some(until) if until > now => {
                 self.next_serial += 1;
@@ -388,17 +399,23 @@ impl Engine {
 
     /// Sends probes of the sweep under way; returns when more may be sent.
     fn sweep(&mut self, sockets: &Sockets, now: Instant) -> Option<Instant> {
+        self.ended_sweep.take_if(|ended| ended.is_over(now));
         for _ in 0..TURN {
             if !self.bucket.has(now) {
                 return self.sweeps.front().map(|_| self.bucket.next_at(now));
             }
             let sweep = self.sweeps.front_mut()?;
-            let is_busy = |target: &SocketAddr| self.targets.get(target).is_some_and(|it| it.turn != Turn::Free);
+            let ended = self.ended_sweep.as_ref();
+            let is_busy = |target: &SocketAddr| {
+                self.targets.get(target).is_some_and(|it| it.is_busy(now, self.gap))
+                    || ended.and_then(|sweep| sweep.awaited_until(target)).is_some_and(|until| until > now)
+            };
             let target = match sweep.next(now, is_busy) {
                 Next::Send(target) => target,
                 Next::At(at) => return Some(at),
                 Next::Ended => {
-                    self.sweeps.pop_front();
+                    let ended = self.sweeps.pop_front().and_then(|sweep| sweep.into_probed());
+                    self.ended_sweep = ended.or_else(|| self.ended_sweep.take());
                     continue;
                 }
             };

@@ -142,13 +142,11 @@ impl Client {
             put_back: None,
             message,
             template,
-            key: RandomState::new(),
             bucket,
             listen: plan.listen,
             listen_until: None,
             answered: HashSet::new(),
-            probed: HashMap::default(),
-            probed_in_order: VecDeque::new(),
+            probed: Probed::default(),
             answers: sender,
             sent: Arc::clone(&sent),
         };
@@ -224,16 +222,12 @@ pub(super) struct SweepState {
     put_back: Option<SocketAddr>,
     message: Message,
     template: Template,
-    key: RandomState,
     bucket: TokenBucket,
     listen: Duration,
     listen_until: Option<Instant>,
     /// Who has answered: as many entries as devices.
     answered: HashSet<SocketAddr>,
-    /// When the last few were probed, so that nobody is asked something else while a probe is on its way to him, and so
-    /// that the round trip is known.
-    probed: HashMap<i32, (SocketAddr, Instant), BuildHasherDefault<IdHasher>>,
-    probed_in_order: VecDeque<(Instant, i32)>,
+    probed: Probed,
     answers: mpsc::Sender<ProbeAnswer>,
     sent: Arc<AtomicU64>,
 }
@@ -257,13 +251,53 @@ pub(super) enum Next {
     Ended,
 }
 
-impl SweepState {
+/// When the last few were probed, so that nobody is asked something else while a probe is on its way to him, and so that
+/// the round trip is known.
+#[derive(Default)]
+pub(super) struct Probed {
+    key: RandomState,
+    by_id: HashMap<i32, (SocketAddr, Instant), BuildHasherDefault<IdHasher>>,
+    in_order: VecDeque<(Instant, i32)>,
+}
+
+impl Probed {
     /// The id of the probe to this target: always four octets, as there is room for no more in the template.
     fn id_for(&self, target: SocketAddr) -> i32 {
         let hash = self.key.hash_one(target);
         i32::try_from(hash & 0x3fff_ffff).unwrap_or(0) | 0x4000_0000
     }
 
+    /// Notes a probe; returns its id.
+    fn note(&mut self, target: SocketAddr, now: Instant) -> i32 {
+        while let Some((at, oldest)) = self.in_order.front().copied() {
+            let is_over = at + PROBE_PATIENCE <= now;
+            if !is_over && self.in_order.len() < MAX_PROBED_AT_ONCE {
+                break;
+            }
+            self.in_order.pop_front();
+            if self.by_id.get(&oldest).is_some_and(|(_, since)| *since == at) {
+                self.by_id.remove(&oldest);
+            }
+        }
+        let id = self.id_for(target);
+        self.by_id.insert(id, (target, now));
+        self.in_order.push_back((now, id));
+        id
+    }
+
+    /// Until when a probe to this target may still be answered.
+    pub(super) fn awaited_until(&self, target: &SocketAddr) -> Option<Instant> {
+        let (probed, at) = self.by_id.get(&self.id_for(*target))?;
+        (probed == target).then(|| *at + PROBE_PATIENCE)
+    }
+
+    /// Whether no probe at all may still be answered.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.in_order.back().is_none_or(|(at, _)| *at + PROBE_PATIENCE <= now)
+    }
+}
+
+impl SweepState {
     /// What is next. `is_busy` tells whether a session has something on the wire to an address.
     pub(super) fn next(&mut self, now: Instant, is_busy: impl Fn(&SocketAddr) -> bool) -> Next {
         if self.answers.is_closed() {
@@ -309,19 +343,7 @@ impl SweepState {
 
     /// The datagram for a target, noted as on its way.
     pub(super) fn probe(&mut self, target: SocketAddr, now: Instant) -> &[u8] {
-        while let Some((at, oldest)) = self.probed_in_order.front().copied() {
-            let is_over = at + PROBE_PATIENCE <= now;
-            if !is_over && self.probed_in_order.len() < MAX_PROBED_AT_ONCE {
-                break;
-            }
-            self.probed_in_order.pop_front();
-            if self.probed.get(&oldest).is_some_and(|(_, since)| *since == at) {
-                self.probed.remove(&oldest);
-            }
-        }
-        let id = self.id_for(target);
-        self.probed.insert(id, (target, now));
-        self.probed_in_order.push_back((now, id));
+        let id = self.probed.note(target, now);
         self.template.with_id(id)
     }
 
@@ -332,19 +354,23 @@ impl SweepState {
 
     /// A probe that the kernel had no room for: it comes first when there is.
     pub(super) fn put_back(&mut self, target: SocketAddr) {
-        self.probed.remove(&self.id_for(target));
+        self.probed.by_id.remove(&self.probed.id_for(target));
         self.put_back = Some(target);
     }
 
     /// Until when a probe to this target may still be answered.
     pub(super) fn awaited_until(&self, target: &SocketAddr) -> Option<Instant> {
-        let (probed, at) = self.probed.get(&self.id_for(*target))?;
-        (probed == target).then(|| *at + PROBE_PATIENCE)
+        self.probed.awaited_until(target)
+    }
+
+    /// What is left of a sweep that has ended: where it was broken off, somebody may still have a probe of it to answer.
+    pub(super) fn into_probed(self) -> Option<Probed> {
+        self.answers.is_closed().then_some(self.probed)
     }
 
     /// Whether a datagram from there with that id answers a probe of this sweep.
     pub(super) fn knows(&self, source: SocketAddr, id: i32) -> bool {
-        self.id_for(source) == id
+        self.probed.id_for(source) == id
     }
 
     /// Takes an answer; returns when its probe was sent, if that is still known.
@@ -364,7 +390,7 @@ impl SweepState {
         }
         // There is room, as no more are taken than the channel holds; a listener who has gone ends the sweep.
         let _listening = self.answers.try_send(answer);
-        Heard::Taken(self.probed.remove(&id).map(|(_, at)| at))
+        Heard::Taken(self.probed.by_id.remove(&id).map(|(_, at)| at))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::oid;
 use crate::snmp::testing::{Agent, Asked, client, patient, v1, v2c};
-use crate::snmp::{Value, codec::ber};
+use crate::snmp::{ClientConfig, Value, codec::ber};
 use std::sync::Mutex;
 use tokio::net::UdpSocket;
 
@@ -173,6 +173,42 @@ async fn nobody_has_a_probe_and_a_request_to_answer_at_once() {
     }
     assert_eq!(open.lock().unwrap().1, 1);
     agent.abort();
+}
+
+#[tokio::test]
+async fn a_probe_keeps_the_pause_after_an_answered_request() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let heard_ = Arc::clone(&heard);
+    let agent = Agent::answering(move |_, asked| {
+        heard_.lock().unwrap().push(std::time::Instant::now());
+        vec![five(&asked)]
+    })
+    .await;
+    // Long, so that a slow machine does not keep it by chance.
+    let gap = Duration::from_millis(400);
+    let config = ClientConfig { gap, packets_per_second: None, ..ClientConfig::default() };
+    let client = Client::open(config).unwrap();
+    client.session(agent.address, v2c(), patient()).get(&[name()]).await.unwrap();
+    let answers = all(client.sweep(plan(vec![agent.address], probe(v2c()), 1_000)).await.unwrap()).await;
+    assert_eq!(answers.len(), 1);
+    let heard = heard.lock().unwrap();
+    assert!(heard[1] - heard[0] >= gap - Duration::from_millis(100), "{:?}", heard[1] - heard[0]);
+}
+
+#[tokio::test]
+async fn a_probe_of_a_sweep_that_was_broken_off_is_still_waited_for() {
+    let silent = Agent::answering(|count, asked| if count == 0 { vec![] } else { vec![five(&asked)] }).await;
+    let client = client();
+    let probes = client.sweep(plan(vec![silent.address], probe(v2c()), 1_000)).await.unwrap();
+    while silent.asked().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begin = Instant::now();
+    drop(probes);
+    // The next one begins, so that the first is not there any more.
+    assert_eq!(all(client.sweep(plan(vec![nobody().await], probe(v2c()), 0)).await.unwrap()).await, []);
+    client.session(silent.address, v2c(), patient()).get(&[name()]).await.unwrap();
+    assert!(begin.elapsed() >= PROBE_PATIENCE / 2, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
