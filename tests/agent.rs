@@ -160,6 +160,9 @@ async fn scan_now_is_done_within_seconds_and_status_shows_how_the_box_is() {
     })
     .await;
 
+    let snmp = status.lan.snmp;
+    assert!(snmp.sent > 20 && snmp.taken > 20 && snmp.kernel_drops == 0, "{snmp:?}");
+
     let task = cloud.scan_now(&status.box_id).await.unwrap();
     let (state, message) = end_of(&cloud, &task).await;
     assert_eq!((state, message.starts_with("20 printers read")), (2, true), "{message}");

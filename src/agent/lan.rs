@@ -310,7 +310,8 @@ impl<C: Clock + Clone> Lan<C> {
             0 => words.to_owned(),
             passes => format!("{words}: pass {} of {passes}, {} addresses", progress.pass, search.addresses),
         };
-        self.status.send_modify(|status| status.lan.activity = Some(words));
+        let snmp = self.client.statistics();
+        self.status.send_modify(|status| (status.lan.activity, status.lan.snmp) = (Some(words), snmp));
     }
 
     /// Ends a search before its time; what it has found is accepted.
@@ -579,8 +580,9 @@ impl<C: Clock + Clone> Lan<C> {
     fn show_inventory(&self) {
         let known = count(self.inventory.printers.len());
         let answering = count(self.inventory.printers.iter().filter(|known| self.is_answering(known)).count());
-        let ranges = self.ranges_in_force().to_vec();
+        let (ranges, snmp) = (self.ranges_in_force().to_vec(), self.client.statistics());
         self.status.send_modify(|status| {
+            status.lan.snmp = snmp;
             status.lan.printers_known = known;
             status.lan.printers_answering = answering;
             status.lan.ranges = ranges;

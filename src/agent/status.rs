@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::snmp::Statistics;
 use crate::store::{read_bounded, write_atomically};
 use crate::sys::Clock;
 
@@ -89,6 +90,9 @@ pub struct LanStatus {
     pub last_scan_unix_ms: Option<u64>,
     /// What went wrong last, where something did.
     pub last_error: Option<String>,
+    /// What the SNMP engine has sent and heard since the agent started.
+    #[serde(default)]
+    pub snmp: Statistics,
 }
 
 impl Status {

@@ -91,6 +91,7 @@ fn as_text(status: &Status) -> String {
             ago(status.lan.last_scan_unix_ms),
             or_fine(&status.lan.last_error)
         ),
+        format!("snmp       {}", status.lan.snmp),
         format!("ranges     {}", list(&status.lan.ranges)),
         format!("fence      {}", list(&status.lan.fence)),
     ]

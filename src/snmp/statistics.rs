@@ -1,9 +1,11 @@
 //! What the engine has done and seen, in numbers: so that loss of our own making can be told from a network's.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counts since the engine was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
     /// Datagrams sent, further tries and probes included.
     pub sent: u64,
@@ -26,6 +28,18 @@ pub struct Statistics {
     pub kernel_drops: u64,
     /// Times that the kernel had no room for a datagram to be sent.
     pub send_pauses: u64,
+}
+
+impl fmt::Display for Statistics {
+    /// What tells a network's loss from loss of our own making.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, retransmitted, taken, silences, kernel_drops, .. } = self;
+        write!(f, "{sent} sent, {retransmitted} of them again, {taken} answers, {silences} requests without one")?;
+        match kernel_drops {
+            0 => Ok(()),
+            _ => write!(f, "; {kernel_drops} answers were dropped by this machine itself: raise net.core.rmem_max"),
+        }
+    }
 }
 
 macro_rules! counters {
@@ -57,5 +71,18 @@ impl Counter {
 
     pub(super) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loss_of_our_own_making_is_told_with_its_remedy_and_otherwise_not_at_all() {
+        let statistics = Statistics { sent: 10, retransmitted: 2, taken: 7, silences: 1, ..Statistics::default() };
+        assert_eq!(statistics.to_string(), "10 sent, 2 of them again, 7 answers, 1 requests without one");
+        let dropped = Statistics { kernel_drops: 3, ..statistics }.to_string();
+        assert!(dropped.ends_with("; 3 answers were dropped by this machine itself: raise net.core.rmem_max"));
     }
 }
