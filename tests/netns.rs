@@ -1,7 +1,7 @@
 //! On a network of its own: two network namespaces and a cable between them. What the box's search puts on the wire is
 //! captured and counted: no packet leaves the fence, whatever ranges, exclusions and names say; an address at which nobody
 //! lives costs three ARP broadcasts and no more; and the kernel's neighbour table does not overflow, whatever pace is asked
-//! for.
+//! for. What routers say of networks and hosts that cannot be reached is heeded.
 //!
 //! Needs root (or a user namespace in which it may be root), ip(8) and net-snmp's snmpd; says so where it is skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
@@ -364,4 +364,37 @@ fn a_link_local_address_is_another_device_behind_each_interface() {
     assert!(lonely.contains("write the interface behind it, as fe80::77%lan"), "{lonely}");
     let outside = text(&net.platen(folder.path(), &["read", "fe80::77%lan0"]));
     assert!(outside.contains("--fence fe80::77%lan0 would allow it"), "{outside}");
+}
+
+#[test]
+fn what_a_router_keeps_from_the_box_is_soon_left_alone() {
+    let Some(net) = Net::new("r", 24) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let side = net.printers_side();
+    let _agent = net.agent(folder.path(), "10.99.0.5");
+    let forward = net.within(&side, "sysctl").args(["-qw", "net.ipv4.ip_forward=1"]).output().unwrap();
+    assert!(forward.status.success(), "{}", text(&forward));
+    for [kind, network] in [["prohibit", "10.98.0.0/24"], ["unreachable", "10.98.1.0/24"]] {
+        net.ip(&["-n", &side, "route", "add", kind, network]);
+    }
+    let scan = |ranges: &[&str]| {
+        let mut said = String::new();
+        let arguments = [&["scan"], ranges, &["--fence", "10.0.0.0/8"]].concat();
+        let frames = net.captured(folder.path(), || said = text(&net.platen(folder.path(), &arguments)));
+        let mut udp = count(&frames, "udp ");
+        udp.remove("10.99.0.5");
+        (udp, said)
+    };
+    // A router says so a few times, or once a second, so that more are on their way before it is clear; without a word of
+    // it each address would get four.
+    let (closed, said) = scan(&["10.98.0.0/24", "10.99.0.5"]);
+    let datagrams: usize = closed.values().sum();
+    eprintln!("{datagrams} datagrams to {} of 254 addresses of a closed network", closed.len());
+    assert!((2..=508).contains(&datagrams), "{datagrams} datagrams");
+
+    assert!(said.contains("10.66.0.254 lets nothing through to 10.98.0."), "{said}");
+    assert!(said.contains("(1 devices answered)"), "{said}");
+    // Those who are not there are asked one by one, and each of them once.
+    let (absent, _) = scan(&["10.98.1.1-10.98.1.2"]);
+    assert_eq!((absent.len(), absent.values().sum::<usize>()), (2, 2), "{absent:?}");
 }

@@ -4,7 +4,8 @@
 //! The order of the passes is from safe to old: SNMPv3 engine discovery where users are configured (it carries no secret),
 //! v2c, v1; then all of it once more for those who have not answered, as a datagram may be lost. Politeness is the pace
 //! of each part, and the addresses' order: neighbours lie far apart. The fence is looked at once more right before each
-//! address is asked. An address on the own network at which nobody lives, as the kernel then knows, is not asked again.
+//! address is asked. An address on the own network at which nobody lives, as the kernel then knows, is not asked again; nor
+//! is one of which the network says that it cannot be reached, nor any of a network that a router keeps from us.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AddressSet, Fence, Neighbours, ScopedIp};
 use crate::oid;
-use crate::snmp::{Client, Credentials, Pace, Probe, ProbeAnswer, Probes, SnmpError, SweepPlan};
+use crate::snmp::{Client, Credentials, Pace, Probe, ProbeAnswer, Probes, SnmpError, SweepPlan, Unreachable};
 
 /// Responders that may wait to be taken.
 const RESPONDERS_MAX: usize = 64;
@@ -154,7 +155,7 @@ pub fn sweep<P: Prober>(prober: P, fence: Fence, options: SweepOptions, stop: Ca
     let task = tokio::spawn(async move {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
-            ended = Passes { prober, fence: Arc::new(fence), options, sender, counts }.run() => ended,
+            ended = Passes::new(prober, fence, options, sender, counts).run() => ended,
         }
     });
     Sweep { responders, progress, task }
@@ -166,9 +167,21 @@ struct Passes<P> {
     options: SweepOptions,
     sender: mpsc::Sender<Responder>,
     counts: watch::Sender<SweepProgress>,
+    /// Who cannot be reached, as the network has said in this sweep.
+    unreachable: Unreachable,
 }
 
 impl<P: Prober> Passes<P> {
+    fn new(
+        prober: P,
+        fence: Fence,
+        options: SweepOptions,
+        sender: mpsc::Sender<Responder>,
+        counts: watch::Sender<SweepProgress>,
+    ) -> Self {
+        Self { prober, fence: Arc::new(fence), options, sender, counts, unreachable: Unreachable::default() }
+    }
+
     async fn run(self) -> Result<(), ProbeError> {
         let asks = asks(&self.options.credentials);
         let passes = ROUNDS * u32::try_from(asks.len()).unwrap_or(u32::MAX);
@@ -197,7 +210,7 @@ impl<P: Prober> Passes<P> {
         answered: &mut HashSet<ScopedIp>,
     ) -> Result<bool, ProbeError> {
         let (fence, port, neighbours) = (Arc::clone(&self.fence), self.options.port, self.options.neighbours.clone());
-        let done = answered.clone();
+        let (done, unreachable) = (answered.clone(), self.unreachable.clone());
         let targets = part
             .addresses
             .iter_permuted()
@@ -206,8 +219,11 @@ impl<P: Prober> Passes<P> {
             .filter(move |address| fence.allows(*address))
             // Looked at in the first pass too, as the kernel soon forgets.
             .filter(move |address| !neighbours.is_known_absent(address.ip()) || !is_later)
-            .map(move |address| address.with_port(port));
-        let plan = SweepPlan { targets: Box::new(targets), probe, pace: part.pace, listen: self.options.listen };
+            .map(move |address| address.with_port(port))
+            // A network that a router keeps from us is left alone; somebody who is not there is not asked again.
+            .filter(move |target| !(unreachable.is_closed(*target) || is_later && unreachable.is_known(*target)));
+        let (pace, listen, unreachable) = (part.pace, self.options.listen, self.unreachable.clone());
+        let plan = SweepPlan { targets: Box::new(targets), probe, pace, listen, unreachable };
         let failed = |error: SnmpError| ProbeError::Failed(error.to_string());
         let mut answers = self.prober.begin(plan).await.map_err(failed)?;
         let before = self.counts.borrow().asked;

@@ -275,7 +275,9 @@ fn receive(socket: &socket2::Socket, buffer: &mut [u8], flags: MsgFlags) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snmp::{Client, ClientConfig, Credentials, Pace, Probe, SweepPlan, Timing, WalkEnd, WalkLimits};
+    use crate::snmp::{
+        Client, ClientConfig, Credentials, Pace, Probe, SweepPlan, Timing, Unreachable, WalkEnd, WalkLimits,
+    };
     use std::net::SocketAddr;
 
     #[test]
@@ -315,6 +317,7 @@ mod tests {
                 },
                 pace: Pace::per_second(20_000),
                 listen: Duration::from_secs(1),
+                unreachable: Unreachable::default(),
             })
             .await
             .unwrap();

@@ -14,7 +14,7 @@
 use super::codec::{self, Decoded, Message, Report, Response};
 use super::guard::{self, Asks};
 use super::limits::{
-    HINT_PATIENCE, MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN,
+    ERRORS_AT_ONCE, HINT_PATIENCE, MAX_IN_FLIGHT, MAX_RETRIES, MAX_SWEEPS, MAX_TARGETS, MAX_TIMEOUT, MAX_WAITING, TURN,
 };
 use super::pacing::TokenBucket;
 use super::round_trip::RoundTrip;
@@ -218,6 +218,7 @@ impl Engine {
         let mut timer = std::pin::pin!(tokio::time::sleep(MAX_TIMEOUT));
         loop {
             let now = Instant::now();
+            self.note_unreached(&sockets);
             self.expire(now);
             self.wake_rested(now);
             let wake = [
@@ -261,6 +262,18 @@ impl Engine {
             }
             if self.take_up_waiting(now) == Waiting::NobodyEver {
                 return;
+            }
+        }
+    }
+
+    /// Hands what the network has said of those who cannot be reached to the sweep under way.
+    fn note_unreached(&self, sockets: &Sockets) {
+        for _ in 0..ERRORS_AT_ONCE {
+            let Some(unreached) = sockets.unreached() else { return };
+            debug!(?unreached, "somebody cannot be reached");
+            self.counters.unreachable.more();
+            if let Some(sweep) = self.sweeps.front() {
+                sweep.note_unreached(unreached);
             }
         }
     }

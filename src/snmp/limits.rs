@@ -52,6 +52,19 @@ pub(crate) const MAX_SWEEP_ANSWERS: usize = 65_536;
 /// Addresses of a sweep that are put off because a session talks to them: as many as can be on the wire.
 pub(crate) const MAX_SWEEP_POSTPONED: usize = MAX_IN_FLIGHT;
 
+/// Addresses of one search of which it is remembered that they cannot be reached: all of a /16.
+pub(crate) const MAX_UNREACHABLE: usize = 65_536;
+
+/// Networks of one search of which it is remembered how many of their addresses a router keeps from us.
+pub(crate) const MAX_CLOSED_NETWORKS: usize = 1_024;
+
+/// Addresses of a network that a router keeps from us before the rest of it is not asked: one may be a rule about one.
+/// Not more, as routers are sparing with such messages; Linux says so twice when it is asked often.
+pub(crate) const CLOSED_AFTER: u32 = 2;
+
+/// Errors of earlier datagrams that are taken off a socket at once.
+pub(crate) const ERRORS_AT_ONCE: usize = 64;
+
 /// How long a probe may still be answered, so that nothing else is asked of its target.
 pub(crate) const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 

@@ -29,6 +29,7 @@ mod statistics;
 mod sweep;
 #[cfg(test)]
 mod testing;
+mod unreachable;
 mod value;
 mod walk;
 
@@ -43,4 +44,5 @@ pub use session::Session;
 pub use source::{ObjectSource, Walk, WalkEnd, WalkLimits};
 pub use statistics::Statistics;
 pub use sweep::{Pace, Probe, ProbeAnswer, Probes, SweepPlan};
+pub use unreachable::Unreachable;
 pub use value::{Value, VarBind};

@@ -1,14 +1,17 @@
 //! The engine's two UDP sockets: bound to ephemeral ports, unconnected, non-blocking, with buffers of known size, and
 //! with the kernel's count of what it dropped because they were full (SO_RXQ_OVFL).
-//! An ICMP error (port unreachable) about one target is none for the socket that serves them all.
+//! An ICMP error (port unreachable) about one target is none for the socket that serves them all. The kernel keeps such
+//! errors apart (IP_RECVERR, ip(7)), where they can be had with the address that they are about.
 
 use super::limits::{MAX_DATAGRAM_BYTES, SEND_BUFFER_BYTES};
+use super::unreachable::Reason;
+use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -33,6 +36,18 @@ pub(super) struct Sockets {
 struct Counting {
     socket: UdpSocket,
     dropped: AtomicU32,
+    /// Whether errors of earlier datagrams wait to be looked at.
+    has_errors: AtomicBool,
+}
+
+/// An error that the network has reported about a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreached {
+    /// Whom the datagram was for.
+    pub(super) target: SocketAddr,
+    pub(super) reason: Reason,
+    /// Who says so; the machine itself where nobody answered on its own network.
+    pub(super) by: Option<IpAddr>,
 }
 
 /// Where datagrams are received to.
@@ -71,28 +86,30 @@ impl Sockets {
     }
 
     pub(super) fn send(&self, datagram: &[u8], target: SocketAddr) -> Result<(), SendTrouble> {
-        let Counting { socket, .. } = self.of(target.is_ipv6()).ok_or_else(|| {
+        let Counting { socket, has_errors, .. } = self.of(target.is_ipv6()).ok_or_else(|| {
             let family = if target.is_ipv6() { "IPv6" } else { "IPv4" };
             SendTrouble::Refused(format!("this machine has no {family}"))
         })?;
         let mut result = socket.try_send_to(datagram, target);
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::ConnectionRefused) {
-            // Somebody else's ICMP error was reported here, and is now cleared.
+        for _ in 0..2 {
+            let Err(error) = &result else { break };
+            if is_no_room(error) {
+                break;
+            }
+            // Most likely somebody else's ICMP error was reported here, and is now cleared.
+            has_errors.store(true, Ordering::Relaxed);
             result = socket.try_send_to(datagram, target);
         }
         match result {
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                Err(SendTrouble::NoRoom)
-            }
-            Err(error) if error.raw_os_error() == Some(ENOBUFS) => Err(SendTrouble::NoRoom),
+            Err(error) if is_no_room(&error) => Err(SendTrouble::NoRoom),
             Err(error) => Err(SendTrouble::Refused(error.to_string())),
         }
     }
 
     /// The next datagram, if one has arrived.
     pub(super) fn receive<'a>(&self, v6: bool, buffer: &'a mut ReceiveBuffer) -> Option<Received<'a>> {
-        let Counting { socket, dropped } = self.of(v6)?;
+        let Counting { socket, dropped, has_errors } = self.of(v6)?;
         let ReceiveBuffer { datagram, control } = buffer;
         // An error that the kernel reports here is about an earlier datagram, and is cleared by reporting it.
         for _ in 0..4 {
@@ -108,7 +125,26 @@ impl Sockets {
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => tracing::debug!(%error, "the UDP socket reports an error"),
+                Err(error) => {
+                    has_errors.store(true, Ordering::Relaxed);
+                    tracing::debug!(%error, "the UDP socket reports an error");
+                }
+            }
+        }
+        None
+    }
+
+    /// The next error that the network has reported, if a send or a receive has met one.
+    pub(super) fn unreached(&self) -> Option<Unreached> {
+        for Counting { socket, has_errors, .. } in [&self.v4, &self.v6].into_iter().flatten() {
+            if !has_errors.load(Ordering::Relaxed) {
+                continue;
+            }
+            match take_error(socket) {
+                Ok(Some(unreached)) => return Some(unreached),
+                // About something else: there may be more behind it.
+                Ok(None) => {}
+                Err(_) => has_errors.store(false, Ordering::Relaxed),
             }
         }
         None
@@ -129,6 +165,32 @@ impl Sockets {
 
 /// ENOBUFS of Linux: the network card's queue is full.
 const ENOBUFS: i32 = 105;
+
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || error.raw_os_error() == Some(ENOBUFS)
+}
+
+/// One error of an earlier datagram (MSG_ERRQUEUE); `None` for one that does not say that somebody cannot be reached.
+fn take_error(socket: &UdpSocket) -> io::Result<Option<Unreached>> {
+    // What is left of the datagram itself is of no interest.
+    let mut datagram = [0; 1];
+    let mut parts = [IoSliceMut::new(&mut datagram)];
+    let mut control = nix::cmsg_space!(u32, libc::sock_extended_err, libc::sockaddr_in6);
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+    let Some(target) = message.address.as_ref().and_then(address_of) else { return Ok(None) };
+    let said = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::Ipv4RecvErr(error, by) if error.ee_origin == libc::SO_EE_ORIGIN_ICMP => {
+            let by = by.map(|by| IpAddr::from(u32::from_be(by.sin_addr.s_addr).to_be_bytes()));
+            Some((Reason::of_icmp(error.ee_type, error.ee_code)?, by))
+        }
+        ControlMessageOwned::Ipv6RecvErr(error, by) if error.ee_origin == libc::SO_EE_ORIGIN_ICMP6 => {
+            Some((Reason::of_icmpv6(error.ee_type, error.ee_code)?, by.map(|by| by.sin6_addr.s6_addr.into())))
+        }
+        _ => None,
+    });
+    Ok(said.map(|(reason, by)| Unreached { target: comparable(target), reason, by }))
+}
 
 /// One recvmsg(2): length, source, and the kernel's count of drops where it tells one.
 fn receive(
@@ -164,9 +226,16 @@ fn open(address: SocketAddr, receive_buffer_bytes: usize) -> io::Result<Counting
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     // A kernel that cannot count is no reason to give up either.
     let _ = setsockopt(&socket, sockopt::RxqOvfl, &1);
+    // Without it the kernel says nothing of those who cannot be reached.
+    let _ = if address.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)
+    } else {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)
+    };
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    Ok(Counting { socket: UdpSocket::from_std(socket.into())?, dropped: AtomicU32::new(0) })
+    let socket = UdpSocket::from_std(socket.into())?;
+    Ok(Counting { socket, dropped: AtomicU32::new(0), has_errors: AtomicBool::new(false) })
 }
 
 /// An address as it compares: IPv4 in IPv6 clothes is IPv4, and the flow label is no part of who somebody is.

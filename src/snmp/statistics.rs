@@ -28,6 +28,9 @@ pub struct Statistics {
     pub kernel_drops: u64,
     /// Times that the kernel had no room for a datagram to be sent.
     pub send_pauses: u64,
+    /// Times that the network said that somebody cannot be reached (ICMP destination unreachable).
+    #[serde(default)]
+    pub unreachable: u64,
 }
 
 impl fmt::Display for Statistics {
@@ -58,7 +61,19 @@ macro_rules! counters {
     };
 }
 
-counters!(sent, retransmitted, probes, received, taken, ignored, unreadable, silences, kernel_drops, send_pauses);
+counters!(
+    sent,
+    retransmitted,
+    probes,
+    received,
+    taken,
+    ignored,
+    unreadable,
+    silences,
+    kernel_drops,
+    send_pauses,
+    unreachable
+);
 
 /// One of them. Relaxed: nothing else hangs on the order in which they are seen.
 #[derive(Debug, Default)]

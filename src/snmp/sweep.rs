@@ -7,8 +7,8 @@
 use super::codec::{self, Decoded, EncodeError, Message, Request};
 use super::limits::{MAX_PROBED_AT_ONCE, MAX_SWEEP_ANSWERS, MAX_SWEEP_POSTPONED, PROBE_PATIENCE};
 use super::pacing::TokenBucket;
-use super::sockets::comparable;
-use super::{Client, Credentials, Oid, SnmpError, VarBind, guard};
+use super::sockets::{Unreached, comparable};
+use super::{Client, Credentials, Oid, SnmpError, Unreachable, VarBind, guard};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -74,6 +74,8 @@ pub struct SweepPlan {
     pub pace: Pace,
     /// How long to wait for answers after the last probe.
     pub listen: Duration,
+    /// Where it is noted who cannot be reached.
+    pub unreachable: Unreachable,
 }
 
 impl fmt::Debug for SweepPlan {
@@ -144,6 +146,7 @@ impl Client {
             template,
             bucket,
             listen: plan.listen,
+            unreachable: plan.unreachable,
             listen_until: None,
             answered: HashSet::new(),
             probed: Probed::default(),
@@ -224,6 +227,7 @@ pub(super) struct SweepState {
     template: Template,
     bucket: TokenBucket,
     listen: Duration,
+    unreachable: Unreachable,
     listen_until: Option<Instant>,
     /// Who has answered: as many entries as devices.
     answered: HashSet<SocketAddr>,
@@ -366,6 +370,12 @@ impl SweepState {
     /// What is left of a sweep that has ended: where it was broken off, somebody may still have a probe of it to answer.
     pub(super) fn into_probed(self) -> Option<Probed> {
         self.answers.is_closed().then_some(self.probed)
+    }
+
+    /// Notes that the network has said of somebody that he cannot be reached.
+    pub(super) fn note_unreached(&self, unreached: Unreached) {
+        let Unreached { target, reason, by } = unreached;
+        self.unreachable.note(target, reason, by);
     }
 
     /// Whether a datagram from there with that id answers a probe of this sweep.

@@ -25,6 +25,7 @@ fn plan(targets: Vec<SocketAddr>, probe: Probe, listen_ms: u64) -> SweepPlan {
         probe,
         pace: Pace::of_the_client(),
         listen: Duration::from_millis(listen_ms),
+        unreachable: Unreachable::default(),
     }
 }
 
@@ -68,6 +69,21 @@ async fn whoever_answers_is_told_once_and_the_silent_cost_nothing() {
 
     let answers = all(client.sweep(plan(vec![v1_only.address], probe(v1()), 300)).await.unwrap()).await;
     assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_noted_and_the_others_are_asked_all_the_same() {
+    let agents = [Agent::answering(|_, asked| vec![five(&asked)]).await, Agent::answering(|_, _| vec![]).await];
+    let closed = [nobody().await, nobody().await, nobody().await];
+    let targets = vec![closed[0], agents[0].address, closed[1], closed[2], agents[1].address];
+    let client = client();
+    let plan = SweepPlan { pace: Pace::per_second(100), ..plan(targets, probe(v2c()), 300) };
+    let unreachable = plan.unreachable.clone();
+    assert_eq!(all(client.sweep(plan).await.unwrap()).await.len(), 1);
+    assert_eq!(agents.map(|agent| (agent.asked().len(), unreachable.is_known(agent.address))), [(1, false); 2]);
+    assert_eq!(closed.map(|target| unreachable.is_known(target)), [true; 3]);
+    assert!(!unreachable.is_closed(closed[0]), "closed ports are no closed network");
+    assert_eq!(client.statistics().unreachable, 3);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use platen::printer::{ReadOptions, read};
 use platen::snmp::{
     AuthAlgorithm, Client, ClientConfig, Credentials, KnownEngine, Oid, Pace, PrivacyAlgorithm, Probe, SweepPlan,
-    Timing, UsmUser, WalkLimits,
+    Timing, Unreachable, UsmUser, WalkLimits,
 };
 
 #[derive(Parser)]
@@ -123,6 +123,7 @@ async fn sweep(
             probe: Probe::Community { credentials: v2c(), oids: vec!["1.3.6.1.2.1.1.2.0".parse().unwrap()] },
             pace: pps.map_or_else(Pace::of_the_client, Pace::per_second),
             listen,
+            unreachable: Unreachable::default(),
         };
         let mut probes = client.sweep(plan).await.unwrap();
         while let Some(answer) = probes.next().await {
