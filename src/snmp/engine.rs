@@ -104,9 +104,15 @@ struct Target {
 }
 
 impl Target {
+    /// When it may be sent something again.
+    fn rested_at(&self, gap: Duration) -> Option<Instant> {
+        let rest = self.round_trip.map_or(gap, |known| known.rest(gap));
+        self.last_sent.map(|at| at + rest)
+    }
+
     /// Whether a probe must wait: something is on the wire to it, or it was sent something a moment ago.
     fn is_busy(&self, now: Instant, gap: Duration) -> bool {
-        self.turn != Turn::Free || self.last_sent.is_some_and(|at| at + gap > now)
+        self.turn != Turn::Free || self.rested_at(gap).is_some_and(|at| at > now)
     }
 }
 
@@ -317,10 +323,10 @@ impl Engine {
     /// no device has two requests to answer at once.
     fn give_turn(&mut self, job: Job, now: Instant) {
         let target = &job.target;
-        let last_sent = self.targets.get(target).and_then(|target| target.last_sent);
+        let rested = self.targets.get(target).and_then(|target| target.rested_at(self.gap));
         let probe = self.sweeps.front().and_then(|sweep| sweep.awaited_until(target));
         let probe = probe.max(self.ended_sweep.as_ref().and_then(|sweep| sweep.awaited_until(target)));
-        match [last_sent.map(|at| at + self.gap), probe].into_iter().flatten().max() {
+        match rested.max(probe) {
             Some(until) if until > now => {
                 self.next_serial += 1;
                 self.resting.insert((until, self.next_serial), job);

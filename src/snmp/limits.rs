@@ -37,6 +37,15 @@ pub const MIN_ADAPTIVE_TIMEOUT: Duration = Duration::from_millis(250);
 /// Longest first wait for a device whose round trip is known.
 pub const MAX_ADAPTIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A device is strained when it takes this many times as long as it used to, and longer than anybody would notice
+/// otherwise; after so many answers it is known what it used to take.
+pub(crate) const STRAINED_TIMES: u32 = 4;
+pub(crate) const STRAINED_AT_LEAST: Duration = Duration::from_millis(200);
+pub(crate) const STRAINED_AFTER_ANSWERS: u32 = 16;
+
+/// Longest time from one request to the next to a strained device.
+pub(crate) const MAX_REST: Duration = Duration::from_secs(2);
+
 /// Devices whose round trip is remembered: some 100 bytes each. Beyond, those that nobody asks just now are forgotten.
 pub(crate) const MAX_TARGETS: usize = 8_192;
 

@@ -279,6 +279,29 @@ async fn a_device_has_its_pause_between_two_requests() {
 }
 
 #[tokio::test]
+async fn a_device_that_has_become_slow_is_asked_half_as_often() {
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard_ = Arc::clone(&heard);
+    let slow = Duration::from_millis(400);
+    let agent = Agent::answering(move |count, asked| {
+        heard_.lock().unwrap().push(Instant::now());
+        if count >= 40 {
+            std::thread::sleep(slow);
+        }
+        vec![five(&asked)]
+    })
+    .await;
+    let config = ClientConfig { gap: Duration::ZERO, packets_per_second: None, ..ClientConfig::default() };
+    let session = Client::open(config).unwrap().session(agent.address, v2c(), patient());
+    for _ in 0..50 {
+        session.get(&[name()]).await.unwrap();
+    }
+    let heard = heard.lock().unwrap();
+    let last = heard[49] - heard[48];
+    assert!(last >= slow + slow / 4, "{last:?} from one request to the next, {slow:?} of which it works");
+}
+
+#[tokio::test]
 async fn a_loss_at_a_quick_device_is_noticed_long_before_the_configured_wait() {
     let agent = Agent::answering(|count, asked| if count == 3 { vec![] } else { vec![five(&asked)] }).await;
     let client = client();
