@@ -16,15 +16,20 @@ pub(super) fn is_total(oid: &Oid) -> bool {
     oid.arcs().strip_prefix(LIFE_COUNT).is_some_and(|index| matches!(index, [_, 1]))
 }
 
+/// What came, and when.
+pub(super) type Values = HashMap<Oid, (Value, Instant)>;
+/// By their roots: the objects that were walked over, and the end.
+pub(super) type Walks = BTreeMap<Oid, (Vec<Oid>, WalkEnd)>;
+
 /// Asks one device.
 pub(super) struct Ask<'a, S> {
     source: &'a S,
     /// What is remembered of it, refreshed.
     known: Option<&'a Memory>,
     /// Everything that came, absences included, and when it came.
-    values: HashMap<Oid, (Value, Instant)>,
+    values: Values,
     /// Walks that were made: the root, and the objects below it.
-    walks: BTreeMap<Oid, (Vec<Oid>, WalkEnd)>,
+    walks: Walks,
     charset: Charset,
     /// Whether a table broke off.
     pub incomplete: bool,
@@ -156,7 +161,7 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
     }
 
     /// Everything that came, to be remembered.
-    pub(super) fn into_memory(self) -> (HashMap<Oid, (Value, Instant)>, BTreeMap<Oid, (Vec<Oid>, WalkEnd)>) {
+    pub(super) fn into_memory(self) -> (Values, Walks) {
         (self.values, self.walks)
     }
 }

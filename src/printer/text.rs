@@ -139,7 +139,7 @@ pub(super) fn of_hex_text(value: &Value, charset: Charset) -> Option<String> {
     let text = charset.of_value(value)?;
     let digits = text.strip_prefix("0x").unwrap_or(&text);
     let digits: Vec<u8> = digits.bytes().filter(|b| !matches!(b, b' ' | b':' | b'-')).collect();
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return Some(text);
     }
     let bytes: Vec<u8> = digits
