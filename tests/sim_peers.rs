@@ -357,9 +357,11 @@ async fn odd_printers_end_as_named_errors_or_cut_walks_and_hold_nobody_up() {
 
 #[tokio::test]
 async fn a_reading_costs_few_requests() {
-    // At the default 200 packets a second, 1,000 known printers are read again in 40 s.
-    const MOST_BY_V2C: (u64, u64) = (20, 8);
-    const MOST_BY_V1: (u64, u64) = (60, 10);
+    // At the default 200 packets a second, 1,000 known printers are read again in 40 s. In v1 each object that a printer does
+    // not have costs a request, once a day; Epson's are walked a step at a time.
+    const MOST_BY_V2C: (u64, u64) = (25, 8);
+    const MOST_BY_V1: (u64, u64) = (100, 10);
+    const MOST_BY_STEPS: (u64, u64) = (350, 30);
     let sim = simulate(Ipv4Addr::new(127, 89, 0, 1), demo_fleet(), vec![]);
     let community = || "public".into();
     let options = ReadOptions::default();
@@ -376,6 +378,7 @@ async fn a_reading_costs_few_requests() {
             let again = platen::printer::read_known(&session, &options, &memory).await.unwrap();
             let second = client.statistics().sent - first;
             println!("{way:<4} {:<34} {first:>3} requests to explore it, {second:>2} to read it again", printer.name);
+            let most = if printer.name.starts_with("Epson") { MOST_BY_STEPS } else { most };
             assert!(!outcome.reading.meters.is_empty() && first <= most.0 && second <= most.1, "{}", printer.name);
             assert_eq!(again.reading.serial, printer.serial, "{}", printer.name);
         }
@@ -424,8 +427,8 @@ async fn net_snmp_meets_the_faults_as_they_are_meant() {
 /// A printer of tests/data that has, beside the objects of its profile, what must not be touched: its maker's, and jobs.
 ///
 /// GETBULK may run past the end of a table by as many objects as it asks for, and agents have no way to be told where to
-/// stop; what comes from there is dropped unread. So in front of private objects stand others, as on real devices; in front
-/// of commands none do.
+/// stop; what comes from there is dropped unread. So in front of private objects stand others, as on real devices. In front
+/// of commands stands a single one: the last step of a careful walk comes to it, and no further.
 fn with_secrets(fixture: &Path) -> Simulated {
     const BETWEEN: u32 = 64;
     let mut objects = Recording::parse(&std::fs::read(fixture).unwrap()).unwrap();
@@ -441,7 +444,7 @@ fn with_secrets(fixture: &Path) -> Simulated {
         let before = platen::snmp::Oid::new(parent).unwrap().with(&[last - 1]);
         for n in 0..BETWEEN {
             objects.set(subtree.with(&[1, n]), text());
-            if subtree != commands {
+            if subtree != commands || n == 0 {
                 objects.set(before.with(&[9_999, n]), platen::snmp::Value::Integer(0));
             }
         }

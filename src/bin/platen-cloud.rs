@@ -50,7 +50,7 @@ enum Command {
         /// The request (PEM).
         request: PathBuf,
     },
-    /// Make a key for signing vendor profiles, and print its public half for the boxes' configuration ([profiles] key).
+    /// Make a key for signing vendor profiles, and print its public half for the boxes' configuration (`[profiles]` key).
     ProfileKey {
         /// Where the secret half is written. It belongs on no box and in no cloud.
         #[arg(long, value_name = "FILE")]

@@ -16,6 +16,9 @@ pub(super) fn is_total(oid: &Oid) -> bool {
     oid.arcs().strip_prefix(LIFE_COUNT).is_some_and(|index| matches!(index, [_, 1]))
 }
 
+/// Most rows of one table that are kept: several times what the largest devices have in any. More is a fault, and flagged.
+const TABLE_ROWS_MAX: usize = 256;
+
 /// What came, and when.
 pub(super) type Values = HashMap<Oid, (Value, Instant)>;
 /// By their roots: the objects that were walked over, and the end.
@@ -31,6 +34,8 @@ pub(super) struct Ask<'a, S> {
     /// Walks that were made: the root, and the objects below it.
     walks: Walks,
     charset: Charset,
+    /// Whether walks go one step at a time.
+    careful: bool,
     /// Whether a table broke off.
     pub incomplete: bool,
     /// Whether the total was another at the end than at the beginning.
@@ -46,6 +51,7 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
             values: HashMap::new(),
             walks: BTreeMap::new(),
             charset: Charset::default(),
+            careful: false,
             incomplete: false,
             total_changed: known.is_some_and(Memory::total_changed),
             began: Instant::now(),
@@ -55,6 +61,11 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
     /// In what character set the device's texts are.
     pub(super) fn set_charset(&mut self, charset: Charset) {
         self.charset = charset;
+    }
+
+    /// From here on no request may run past the end of what is walked.
+    pub(super) fn be_careful(&mut self) {
+        self.careful = true;
     }
 
     pub(super) fn charset(&self) -> Charset {
@@ -106,6 +117,7 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
             self.keep_walk(root, rows.clone(), end);
             return Ok(rows);
         }
+        let limits = WalkLimits { careful: self.careful, ..limits };
         let walk = self.source.walk(root, limits).await?;
         let rows: Vec<(Oid, Value)> = walk.varbinds.into_iter().map(|vb| (vb.oid, vb.value)).collect();
         self.keep_walk(root, rows.clone(), walk.end);
@@ -139,7 +151,8 @@ impl<'a, S: ObjectSource> Ask<'a, S> {
 
     /// The same, whatever is remembered: for tables whose rows come and go.
     pub(super) async fn table_anew(&mut self, entry: &Oid, columns: &[u32]) -> Result<Table, SnmpError> {
-        let walk = self.source.columns(entry, columns, WalkLimits::default()).await?;
+        let limits = WalkLimits { rows: TABLE_ROWS_MAX, careful: self.careful, ..WalkLimits::default() };
+        let walk = self.source.columns(entry, columns, limits).await?;
         self.incomplete |= !walk.end.is_complete();
         let cells: Vec<(Oid, Value)> = walk.varbinds.into_iter().map(|vb| (vb.oid, vb.value)).collect();
         let mut table = Table::new(self.charset);

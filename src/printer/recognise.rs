@@ -57,6 +57,13 @@ pub(super) async fn recognise<'p, S: ObjectSource>(
     let system = oid!(1, 3, 6, 1, 2, 1, 1);
     let [sys_descr, sys_object_id, uptime, sys_name] = [1, 2, 3, 5].map(|object| system.with(&[object, 0]));
     ask.get(&[sys_descr.clone(), sys_object_id.clone(), uptime.clone(), sys_name.clone()]).await?;
+    let sys_descr_text = ask.text(&sys_descr);
+    let object_id = ask.value(&sys_object_id).and_then(Value::as_oid).cloned();
+    let first_sight =
+        Appearance { sys_object_id: object_id.as_ref(), sys_descr: sys_descr_text.as_deref(), ..Appearance::default() };
+    if profiles.find(&first_sight).is_some_and(Profile::is_careful) {
+        ask.be_careful();
+    }
     // One row says that the Printer-MIB is there.
     let first_row = WalkLimits { rows: 1, ..WalkLimits::default() };
     let has_printer_mib = !ask.walk(&oid!(1, 3, 6, 1, 2, 1, 43), first_row).await?.is_empty();
@@ -68,8 +75,8 @@ pub(super) async fn recognise<'p, S: ObjectSource>(
     let mut recognition = Recognition {
         is_printer: false,
         profile: None,
-        sys_descr: ask.text(&sys_descr),
-        sys_object_id: ask.value(&sys_object_id).and_then(Value::as_oid).cloned(),
+        sys_descr: sys_descr_text,
+        sys_object_id: object_id,
         sys_name: ask.text(&sys_name),
         sys_location: None,
         hr_device_descr: None,
@@ -87,6 +94,9 @@ pub(super) async fn recognise<'p, S: ObjectSource>(
     if has_printer_mib || by_profile || (device_index.is_some() && !is_computer) {
         look_closer(ask, &mut recognition).await?;
         recognition.profile = profiles.find(&recognition.appearance());
+        if recognition.profile.is_some_and(Profile::is_careful) {
+            ask.be_careful();
+        }
         let says_otherwise = |profile: &Profile| profile.is_surely_no_printer(&recognition.appearance());
         recognition.is_printer = has_printer_mib || !recognition.profile.is_some_and(says_otherwise);
     }

@@ -2,6 +2,7 @@
 //! same device. One GET, and prtAlertTable.
 
 use super::ask::Ask;
+use super::profile::{Appearance, Profiles};
 use super::reading::{Alert, Status};
 use super::{alerts, words};
 use crate::oid;
@@ -48,6 +49,11 @@ pub async fn read_status<S: ObjectSource>(source: &S, options: &StatusOptions) -
     let wanted: Vec<Oid> = standard.into_iter().chain(&options.total).cloned().collect();
     let mut ask = Ask::new(source, None);
     ask.get(&wanted).await?;
+    let appearance =
+        Appearance { sys_object_id: ask.value(&object_id).and_then(Value::as_oid), ..Appearance::default() };
+    if Profiles::built_in().find(&appearance).is_some_and(|profile| profile.is_careful()) {
+        ask.be_careful();
+    }
     let uptime_centiseconds = ask.number(&uptime).and_then(|n| u64::try_from(n).ok());
     let listed = alerts::read(&mut ask, uptime_centiseconds).await?;
     let total = options.total.as_ref().and_then(|total| ask.number(total));

@@ -20,6 +20,8 @@ const DESCRIPTION: u32 = 6;
 const UNIT: u32 = 7;
 const MAX_CAPACITY: u32 = 8;
 const LEVEL: u32 = 9;
+/// Most supplies whose numbers are looked for in the vendor's columns: each may cost six objects.
+const NUMBERED_MAX: usize = 64;
 /// prtMarkerColorantValue.
 const COLORANT_VALUE: u32 = 4;
 
@@ -45,7 +47,7 @@ pub(super) async fn read<S: ObjectSource>(
     // Indexes alone, as some agents keep for slots that hold nothing, are no supply.
     let is_there = |(_, row): &(&Vec<u32>, &Row)| row.value(LEVEL).is_some() || row.value(DESCRIPTION).is_some();
     let rows: Vec<(&Vec<u32>, &Row)> = unique(&table).into_iter().filter(is_there).collect();
-    let numbers = vendor_numbers(ask, rules, &rows).await?;
+    let numbers = vendor_numbers(ask, rules, rows.get(..NUMBERED_MAX).unwrap_or(&rows)).await?;
     let mut out_of_range = false;
     let supplies = rows
         .iter()

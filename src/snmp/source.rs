@@ -15,12 +15,15 @@ pub struct WalkLimits {
     pub bytes: usize,
     /// Longest time from the first request on.
     pub time: Duration,
+    /// Whether no request may run further past the subtree's end than to the first object there: one step at a time, which
+    /// takes a request for each object. For devices that have commands among their objects.
+    pub careful: bool,
 }
 
 impl Default for WalkLimits {
     /// 2,000 rows, 4 MiB and 60 s: far above any honest printer table, far below what hurts the box.
     fn default() -> Self {
-        Self { rows: 2_000, bytes: 4 << 20, time: Duration::from_secs(60) }
+        Self { rows: 2_000, bytes: 4 << 20, time: Duration::from_secs(60), careful: false }
     }
 }
 

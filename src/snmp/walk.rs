@@ -120,7 +120,7 @@ impl Walker {
         habits: Habits,
         expected: Option<u32>,
     ) -> Self {
-        let one_by_one = guard::takes_single_steps(root);
+        let one_by_one = limits.careful || guard::takes_single_steps(root);
         let repetitions = habits.first_repetitions().filter(|_| has_bulk && !one_by_one);
         Self {
             target,

@@ -38,6 +38,9 @@ pub(super) struct Recognise {
     /// device id, which are the printer's, go first.
     #[serde(default)]
     card: bool,
+    /// Whether reading some of its objects is a command, so that no request may run past the end of what is walked.
+    #[serde(default)]
+    careful: bool,
     /// A device of this vendor whose sysDescr or hrDeviceDescr matches one of these is none, unless it has the Printer-MIB.
     #[serde(default)]
     not_a_printer: Vec<Pattern>,
@@ -87,6 +90,11 @@ impl Profile {
         let by_object =
             device.sys_object_id.is_some_and(|oid| it.sys_object_id.iter().any(|prefix| oid.starts_with(prefix)));
         it.is_printer && (by_object || any(&it.sys_descr, device.sys_descr)) && !self.is_surely_no_printer(device)
+    }
+
+    /// Whether no request may run past the end of what is walked.
+    pub(in crate::printer) fn is_careful(&self) -> bool {
+        self.recognise.careful
     }
 
     /// Whether the device says that it is something else of this vendor.

@@ -138,7 +138,7 @@ impl SideBySide {
         expected: Option<u32>,
     ) -> Self {
         // The walk of one column is better at that.
-        let is_alone = roots.len() < 2 || habits.names < 2;
+        let is_alone = roots.len() < 2 || habits.names < 2 || limits.careful;
         let most = habits.first_repetitions().filter(|_| has_bulk && !habits.mixes_names);
         Self {
             target,
