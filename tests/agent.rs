@@ -94,7 +94,8 @@ async fn what_is_read_while_the_cloud_is_away_is_delivered_once_when_it_is_back(
     let stop = CancellationToken::new();
     let agent = agent::start(&config, stop.clone()).unwrap();
     let status = until(&agent, "reading without a cloud", |status| {
-        status.outbox.pending >= 2 * PRINTERS as u64 && status.cloud.last_error.is_some()
+        let all_known = status.lan.printers_known as usize == PRINTERS;
+        status.outbox.pending >= 4 * PRINTERS as u64 && all_known && status.cloud.last_error.is_some()
     })
     .await;
     assert!(status.cloud.last_error.unwrap().starts_with("tcp-blocked"));
@@ -299,5 +300,73 @@ async fn a_printer_that_spoke_v3_is_read_by_nothing_less() {
     assert!(credentials_in_inventory(at).iter().all(|credentials| credentials == "v3/sha256aes"));
     end(agent, stop).await;
     sim.shutdown().await;
+    cloud.shutdown().await;
+}
+
+/// A printer, with an alert or without.
+fn with_alert(is_jammed: bool) -> sim::Simulated {
+    let mut text = String::from(
+        "1.3.6.1.2.1.1.1.0|4|ACME 300\n1.3.6.1.2.1.1.2.0|6|1.3.6.1.4.1.99999.1\n1.3.6.1.2.1.1.3.0|67|360000\n\
+         1.3.6.1.2.1.25.3.2.1.2.1|6|1.3.6.1.2.1.25.3.1.5\n1.3.6.1.2.1.43.5.1.1.17.1|4|ACM-0012345\n\
+         1.3.6.1.2.1.43.10.2.1.3.1.1|2|7\n1.3.6.1.2.1.43.10.2.1.4.1.1|65|4711\n",
+    );
+    if is_jammed {
+        text.push_str(
+            "1.3.6.1.2.1.43.18.1.1.2.1.9|2|3\n1.3.6.1.2.1.43.18.1.1.4.1.9|2|13\n1.3.6.1.2.1.43.18.1.1.5.1.9|2|1\n\
+             1.3.6.1.2.1.43.18.1.1.7.1.9|2|8\n1.3.6.1.2.1.43.18.1.1.8.1.9|4|Paper jam\n",
+        );
+    }
+    let objects = platen::snmp::Recording::parse(text.as_bytes()).unwrap();
+    sim::Simulated::Recording { name: "ACME 300".to_owned(), objects }
+}
+
+fn acme(port: u16, is_jammed: bool) -> RunningSim {
+    let first_address = Ipv4Addr::new(127, 87, 9, 1);
+    let printers = vec![with_alert(is_jammed)];
+    sim::start(SimConfig { first_address, port, printers, speed: 0.0, ..SimConfig::default() }).unwrap()
+}
+
+async fn until_events(cloud: &RunningCloud, count: i64) -> (i64, i64) {
+    for _ in 0..600 {
+        let summary = cloud.summary().await.unwrap();
+        if summary.events >= count {
+            return (summary.events, summary.readings - summary.events);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{count} events did not come");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alert_that_comes_between_two_readings_is_told_and_so_is_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let printer = acme(0, false);
+    let port = printer.port();
+    let cloud = start_cloud(at, 0).await;
+    enrol(at, &cloud).await;
+    let text = format!(
+        "data_dir = \"{at}/box\"\nruntime_dir = \"{at}/run\"\n\
+         [cloud]\nroot_domain = \"localhost\"\ngrpc = \"https://localhost:{cloud}\"\nmqtt = \"wss://localhost:{cloud}/mqtt\"\n\
+         [lan]\nranges = [\"127.87.9.1\"]\nfence = [\"127.87.9.1\"]\n\
+         [snmp]\nport = {port}\ntimeout_ms = 500\npackets_per_second = 5000\n\
+         [schedule]\nread_interval_s = 3600\nstatus_interval_s = 1\n",
+        at = at.display(),
+        cloud = cloud.device_addr().port(),
+    );
+    let path = at.join("platen.toml");
+    std::fs::write(&path, text).unwrap();
+    let stop = CancellationToken::new();
+    let agent = agent::start(&Config::load(&path).unwrap(), stop.clone()).unwrap();
+    // It is new.
+    let (events, readings) = until_events(&cloud, 1).await;
+    printer.shutdown().await;
+    let printer = acme(port, true);
+    assert_eq!(until_events(&cloud, events + 1).await, (events + 1, readings), "it began, and nothing was read whole");
+    printer.shutdown().await;
+    let printer = acme(port, false);
+    assert_eq!(until_events(&cloud, events + 2).await, (events + 2, readings), "it ended");
+    end(agent, stop).await;
+    printer.shutdown().await;
     cloud.shutdown().await;
 }

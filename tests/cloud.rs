@@ -77,14 +77,14 @@ fn reading(serial: &str, total: u64, taken_ms: u64) -> Vec<u8> {
         oid: "1.3".to_owned(),
         ..v1::Meter::default()
     };
-    v1::Reading {
+    let reading = v1::Reading {
         device_key: format!("serial:Test:{serial}"),
         serial: Some(serial.to_owned()),
         taken: Some(v1::Taken { wall_clock_unix_ms: taken_ms, ..v1::Taken::default() }),
         meters: vec![meter],
         ..v1::Reading::default()
-    }
-    .encode_to_vec()
+    };
+    v1::Record { what: Some(v1::record::What::Reading(reading)) }.encode_to_vec()
 }
 
 fn batch(epoch: u64, first: u64, payloads: &[Vec<u8>]) -> v1::ReadingBatch {
@@ -93,7 +93,7 @@ fn batch(epoch: u64, first: u64, payloads: &[Vec<u8>]) -> v1::ReadingBatch {
         .map(|(seq, payload)| v1::StoredReading {
             seq,
             content_sha256: ring::digest::digest(&ring::digest::SHA256, payload).as_ref().to_vec(),
-            reading: payload.clone(),
+            record: payload.clone(),
         })
         .collect();
     v1::ReadingBatch { epoch, readings }

@@ -157,13 +157,16 @@ pub struct ScheduleSection {
     pub poll_interval_s: u64,
     /// Between two readings of each printer, in seconds, until the cloud says otherwise.
     pub read_interval_s: u64,
+    /// Between two light looks at each printer (status, alerts, total), in seconds; where readings are as frequent, there is
+    /// none.
+    pub status_interval_s: u64,
     /// Between two searches of the ranges, in seconds.
     pub scan_interval_s: u64,
 }
 
 impl Default for ScheduleSection {
     fn default() -> Self {
-        Self { poll_interval_s: 300, read_interval_s: 300, scan_interval_s: 86_400 }
+        Self { poll_interval_s: 300, read_interval_s: 3_600, status_interval_s: 300, scan_interval_s: 86_400 }
     }
 }
 

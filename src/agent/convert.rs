@@ -1,5 +1,6 @@
 //! From the printer room's [`Reading`] to the contract's message: field by field, nothing added and nothing guessed.
 
+use crate::printer::history::{Event, EventKind, EventValue, Severity};
 use crate::printer::{Alert, Capabilities, Cover, InputTray, Meter, OutputBin, Reading, Supply};
 use crate::proto::v1;
 
@@ -129,5 +130,64 @@ fn capabilities(it: Capabilities) -> v1::Capabilities {
         scan: it.scan,
         fax: it.fax,
         pages_per_minute: it.pages_per_minute,
+    }
+}
+
+/// The message for an event that was seen at `seen`.
+#[must_use]
+pub fn event_to_message(event: Event, seen: v1::Taken, id: &[u8]) -> v1::Event {
+    v1::Event {
+        id: id.to_vec(),
+        kind: kind(event.kind).to_owned(),
+        device_key: event.device_key,
+        old_key: event.old_key,
+        seen: Some(seen),
+        severity: severity(event.severity).to_owned(),
+        subject: event.subject,
+        text: event.text,
+        values: event.values.into_iter().map(value).collect(),
+        evidence: event.evidence,
+        alert: event.alert.map(alert),
+        since_unix_ms: event.since_unix_ms,
+        service_required: event.service_required,
+    }
+}
+
+fn value(value: EventValue) -> v1::EventValue {
+    v1::EventValue { name: value.name, before: value.before, after: value.after, unit: value.unit }
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// The word of the contract for what happened.
+#[must_use]
+pub fn kind(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::DeviceNew => "DEVICE_NEW",
+        EventKind::DeviceMoved => "DEVICE_MOVED",
+        EventKind::DeviceReplaced => "DEVICE_REPLACED",
+        EventKind::IdentityConflict => "IDENTITY_CONFLICT",
+        EventKind::WeakId => "WEAK_ID",
+        EventKind::KeyChanged => "KEY_CHANGED",
+        EventKind::MeterRegressSmall => "METER_REGRESS_SMALL",
+        EventKind::MeterRollover => "METER_ROLLOVER",
+        EventKind::MeterReset => "METER_RESET",
+        EventKind::MeterJump => "METER_JUMP",
+        EventKind::MeterUnitChanged => "METER_UNIT_CHANGED",
+        EventKind::MeterSourceChanged => "METER_SOURCE_CHANGED",
+        EventKind::MeterSumMismatch => "METER_SUM_MISMATCH",
+        EventKind::MeterNoValue => "METER_NO_VALUE",
+        EventKind::AlertStarted => "ALERT_STARTED",
+        EventKind::AlertEnded => "ALERT_ENDED",
+        EventKind::SupplyLow => "SUPPLY_LOW",
+        EventKind::SupplyEmpty => "SUPPLY_EMPTY",
+        EventKind::SupplyOk => "SUPPLY_OK",
+        EventKind::SupplyReplaced => "SUPPLY_REPLACED",
     }
 }

@@ -7,15 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::convert::to_message;
 use super::credentials::{candidates_for, is_downgrade, label_of};
 use super::engines::EngineFile;
+use super::ledger::{Group, Ledger, moment};
 use super::memories::Memories;
 use super::outbox::SharedOutbox;
 use super::rhythm::{rest_of_silent, span_of_slow_search};
@@ -25,7 +24,8 @@ use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
 use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges, ScopedIp};
-use crate::printer::Reading;
+use crate::printer::history::Rules;
+use crate::printer::{Reading, StatusOptions, StatusRound, read_status};
 use crate::proto::v1::{self, TaskState};
 use crate::snmp::{Client, Credentials};
 use crate::store::{Inventory, KnownPrinter, StoreError};
@@ -73,6 +73,10 @@ pub(super) struct Lan<C> {
     pub health: HashMap<String, Health>,
     /// What makes their next readings short.
     pub memories: Memories,
+    /// What is known of their past.
+    pub ledger: Ledger,
+    /// Between two light looks at a printer.
+    pub look_interval: Duration,
     /// Where SNMPv3 engines are kept, and how many were last.
     pub engine_file: EngineFile,
     pub engines_kept: usize,
@@ -104,6 +108,15 @@ struct Search {
     printers: u32,
 }
 
+/// A light look at a printer.
+struct Look {
+    device_key: String,
+    address: String,
+    target: SocketAddr,
+    credentials: Credentials,
+    options: StatusOptions,
+}
+
 impl<C: Clock + Clone> Lan<C> {
     /// Reads printers until `stop`.
     ///
@@ -114,6 +127,7 @@ impl<C: Clock + Clone> Lan<C> {
         let mut search: Option<Search> = None;
         let mut next_scan = Instant::now();
         let mut next_read = Instant::now();
+        let mut next_look = Instant::now() + self.look_interval;
         // A box that knows printers begins with them: their meters matter more than what may be new, and whoever starts
         // it again each morning must not sweep the network each morning. A new one searches at once.
         let mut is_first = self.inventory.printers.is_empty();
@@ -154,6 +168,10 @@ impl<C: Clock + Clone> Lan<C> {
                     self.read_all(false, &stop).await?;
                     next_read = Instant::now() + self.read_interval();
                 }
+                () = tokio::time::sleep_until(next_look), if self.look_interval < self.read_interval() => {
+                    self.look_at_all(&stop).await?;
+                    next_look = Instant::now() + self.look_interval;
+                }
                 () = tokio::time::sleep_until(next_scan) => {
                     search = if std::mem::take(&mut is_first) {
                         self.search_now(search.take(), None, &stop).await?
@@ -167,7 +185,7 @@ impl<C: Clock + Clone> Lan<C> {
         if let Some(search) = search {
             search.task.abort();
         }
-        Ok(())
+        self.save_ledger(true)
     }
 
     fn read_interval(&self) -> Duration {
@@ -361,14 +379,12 @@ impl<C: Clock + Clone> Lan<C> {
 
     /// Accepts what a search has found; returns how many printers there were.
     async fn accept_found(&mut self, devices: Vec<Found>) -> Result<u32, AgentError> {
-        let mut group = Vec::new();
+        let mut group = Group::default();
         for mut found in devices {
             self.keep_memory(&mut found);
             match found.reading {
                 Ok(reading) if reading.is_printer => {
-                    if self.remember(found.target, found.credentials_index, &reading) {
-                        group.push(reading);
-                    }
+                    self.take_in(found.target, found.credentials_index, reading, &mut group);
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -376,7 +392,7 @@ impl<C: Clock + Clone> Lan<C> {
                 }
             }
         }
-        let printers = count(group.len());
+        let printers = group.readings;
         self.accept(group).await?;
         self.show_inventory();
         Ok(printers)
@@ -422,14 +438,12 @@ impl<C: Clock + Clone> Lan<C> {
                 chunk = readings.next() => chunk,
             };
             let Some(chunk) = chunk else { break };
-            let mut group = Vec::new();
+            let mut group = Group::default();
             for (key, mut found) in chunk {
                 self.keep_memory(&mut found);
                 match found.reading {
                     Ok(reading) if reading.is_printer => {
-                        if self.remember(found.target, found.credentials_index, &reading) {
-                            group.push(reading);
-                        }
+                        self.take_in(found.target, found.credentials_index, reading, &mut group);
                         continue;
                     }
                     Ok(_) => tracing::info!(target = %found.target, "no longer a printer"),
@@ -437,7 +451,7 @@ impl<C: Clock + Clone> Lan<C> {
                 }
                 self.missed(key);
             }
-            answering += count(group.len());
+            answering += group.readings;
             self.accept(group).await?;
         }
         drop(readings);
@@ -462,6 +476,64 @@ impl<C: Clock + Clone> Lan<C> {
         health.not_before = rest_of_silent(health.missed, interval).map(|rest| Instant::now() + rest);
     }
 
+    /// Looks at the printers that answer, between two readings: alerts that began or ended are told at once. Who is not as
+    /// expected is read whole.
+    async fn look_at_all(&mut self, stop: &CancellationToken) -> Result<(), AgentError> {
+        let answering = self.inventory.printers.iter().filter(|known| self.is_answering(known));
+        let jobs: Vec<Look> = answering.filter_map(|known| self.look_job(known)).collect();
+        let (client, timing) = (self.client.clone(), self.options.timing);
+        let mut looks = futures_util::stream::iter(jobs)
+            .map(|look| {
+                let session = client.session(look.target, look.credentials.clone(), timing);
+                async move { (read_status(&session, &look.options).await, look) }
+            })
+            .buffer_unordered(READ_AT_ONCE);
+        let mut unsure = Vec::new();
+        loop {
+            let (round, look) = tokio::select! {
+                () = stop.cancelled() => break,
+                next = looks.next() => match next {
+                    Some(next) => next,
+                    None => break,
+                },
+            };
+            match round {
+                Ok(round) => unsure.extend(self.take_look(&look, &round).await?),
+                Err(error) => tracing::info!(target = %look.target, %error, "printer not looked at"),
+            }
+        }
+        drop(looks);
+        for device_key in unsure {
+            self.read_one(&device_key).await?;
+        }
+        self.save_ledger(false)
+    }
+
+    /// Tells what follows from a look; returns the printer's key where it is to be read whole.
+    async fn take_look(&mut self, look: &Look, round: &StatusRound) -> Result<Option<String>, AgentError> {
+        let taken = self.taken();
+        let told = self.ledger.judge_look(&look.device_key, &look.address, round, moment(&taken));
+        let mut group = Group::default();
+        self.ledger.tell(told.events, told.changes, &taken, &mut group);
+        self.accept(group).await?;
+        Ok(told.wants_reading.map(|why| {
+            tracing::info!(target = %look.target, ?why, "a look is not enough");
+            look.device_key.clone()
+        }))
+    }
+
+    /// How a known printer is looked at.
+    fn look_job(&self, known: &KnownPrinter) -> Option<Look> {
+        let (device_key, target, candidates) = self.job(known)?;
+        let credentials = self.options.credentials.get(*candidates.first()?)?.clone();
+        let device = self.ledger.device(&device_key)?;
+        let options = StatusOptions {
+            device_index: device.device_index(),
+            total: device.total_oid().and_then(|oid| oid.parse().ok()),
+        };
+        Some(Look { device_key, address: known.address.clone(), target, credentials, options })
+    }
+
     async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {
         let known = self.inventory.printers.iter().find(|known| known.device_key == device_key);
         let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
@@ -472,11 +544,12 @@ impl<C: Clock + Clone> Lan<C> {
         self.keep_memory(&mut found);
         match found.reading {
             Ok(reading) if reading.is_printer => {
-                if !self.remember(target, found.credentials_index, &reading) {
+                let mut group = Group::default();
+                if !self.take_in(target, found.credentials_index, reading, &mut group) {
                     let message = "it answers by a less safe version of SNMP than before, and is not read so";
                     return Ok(Outcome::of(TaskState::Failed, message));
                 }
-                self.accept(vec![reading]).await?;
+                self.accept(group).await?;
                 self.save_inventory().await?;
                 Ok(Outcome { printers_read: 1, addresses_asked: 1, ..Outcome::of(TaskState::Done, "read") })
             }
@@ -499,11 +572,31 @@ impl<C: Clock + Clone> Lan<C> {
         self.fence.allows(address).then(|| (known.device_key.clone(), address.with_port(known.port), candidates))
     }
 
+    fn taken(&self) -> v1::Taken {
+        v1::Taken {
+            boot_id: self.boot.boot_id.clone(),
+            monotonic_ms: self.clock.monotonic_ms(),
+            wall_clock_unix_ms: self.clock.wall_unix_ms(),
+        }
+    }
+
+    /// Adds a reading, and the events that follow from it, to a group that is accepted together. Returns whether it was taken.
+    fn take_in(&mut self, target: SocketAddr, credentials_index: usize, reading: Reading, group: &mut Group) -> bool {
+        let taken = self.taken();
+        let rules = Rules::for_interval(self.read_interval());
+        let told = self.ledger.judge(&reading, &self.options.read.profiles, moment(&taken), &rules);
+        if !self.remember(target, credentials_index, &told.place_key) {
+            return false;
+        }
+        self.ledger.enter(reading, told, &taken, group);
+        true
+    }
+
     /// Notes a printer that has answered. Returns whether its reading may be taken: not when the printer spoke SNMPv3
     /// before and somebody now answers for it with less.
-    fn remember(&mut self, target: SocketAddr, credentials_index: usize, reading: &Reading) -> bool {
+    fn remember(&mut self, target: SocketAddr, credentials_index: usize, device_key: &str) -> bool {
         let credentials = &self.options.credentials;
-        let device_key = reading.device_key();
+        let device_key = device_key.to_owned();
         let before = self.inventory.printers.iter().find(|known| known.device_key == device_key);
         if before.is_some_and(|known| is_downgrade(credentials, &known.credentials, credentials_index)) {
             let error = format!(
@@ -532,26 +625,16 @@ impl<C: Clock + Clone> Lan<C> {
         true
     }
 
-    async fn accept(&self, readings: Vec<Reading>) -> Result<(), AgentError> {
-        if readings.is_empty() {
+    async fn accept(&mut self, mut group: Group) -> Result<(), AgentError> {
+        if group.records.is_empty() {
             return Ok(());
         }
-        let payloads = readings
-            .into_iter()
-            .map(|reading| {
-                let taken = v1::Taken {
-                    boot_id: self.boot.boot_id.clone(),
-                    monotonic_ms: self.clock.monotonic_ms(),
-                    wall_clock_unix_ms: self.clock.wall_unix_ms(),
-                };
-                to_message(reading, taken).encode_to_vec()
-            })
-            .collect();
-        match self.outbox.append(payloads).await {
+        match self.outbox.append(std::mem::take(&mut group.records)).await {
             Ok(_) => Ok(()),
-            // Full is said, and readings are not accepted until the cloud has taken some; nothing accepted is lost.
+            // Full is said, and nothing is accepted until the cloud has taken some; nothing accepted is lost.
             Err(error @ StoreError::Full { .. }) => {
                 tracing::error!(%error, "readings are not accepted");
+                self.ledger.undo(group);
                 self.status.send_modify(|status| status.lan.last_error = Some(error.to_string()));
                 Ok(())
             }
@@ -574,7 +657,14 @@ impl<C: Clock + Clone> Lan<C> {
             inventory.save(&SystemFs, &file)
         })
         .await;
-        saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Store)
+        saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Store)?;
+        self.save_ledger(false)
+    }
+
+    fn save_ledger(&mut self, is_the_end: bool) -> Result<(), AgentError> {
+        let now_ms = self.clock.monotonic_ms();
+        // A megabyte at most sites, and only after an event or twice an hour: not worth a thread.
+        self.ledger.save(now_ms, is_the_end).map_err(AgentError::Ledger)
     }
 
     fn show_inventory(&self) {

@@ -12,6 +12,7 @@ mod convert;
 mod credentials;
 mod engines;
 mod lan;
+mod ledger;
 mod memories;
 mod outbox;
 mod profiles;
@@ -69,6 +70,9 @@ pub enum AgentError {
     /// The identity does not make a TLS configuration.
     #[error(transparent)]
     Tls(UplinkError),
+    /// What is known of printers' past cannot be kept.
+    #[error("what is known of printers' past cannot be kept: {0}")]
+    Ledger(io::Error),
     /// The key of added profiles is none.
     #[error("profiles.key in the configuration: {0}")]
     Profiles(#[from] crate::printer::ProfileSetError),
@@ -236,6 +240,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         ended,
         health: HashMap::new(),
         memories: memories::Memories::default(),
+        ledger: ledger::Ledger::open(config.data_dir.join("ledger.json")),
+        look_interval: Duration::from_secs(config.schedule.status_interval_s.max(1)),
         engine_file,
         engines_kept: 0,
     };

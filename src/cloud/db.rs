@@ -9,8 +9,13 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{CloudError, now_ms};
 use crate::proto::v1;
+use crate::proto::v1::record::What;
 
 /// Rows of a meter's history that a page shows.
+/// Events of a printer that are shown.
+const EVENTS_MAX: i64 = 100;
+/// The event after which a printer has another key.
+const KEY_CHANGED: &str = "KEY_CHANGED";
 const HISTORY_MAX: i64 = 500;
 
 /// The database of one data folder.
@@ -28,8 +33,10 @@ pub struct Summary {
     pub boxes_seen: i64,
     /// Devices that were read.
     pub devices: i64,
-    /// Readings stored.
+    /// Records stored: readings and events.
     pub readings: i64,
+    /// Of these, events of printers.
+    pub events: i64,
 }
 
 /// What became of a batch.
@@ -252,9 +259,10 @@ impl Database {
                 Some(_) => return Ok(Stored::Conflict(stored.seq)),
                 None => {}
             }
-            let device_id = match v1::Reading::decode(stored.reading.as_slice()) {
-                Ok(reading) => Some(store_device(&mut transaction, box_id, &reading, &stored.reading).await?),
-                Err(_) => None,
+            let device_id = match v1::Record::decode(stored.record.as_slice()).ok().and_then(|record| record.what) {
+                Some(What::Reading(reading)) => Some(store_device(&mut transaction, box_id, &reading).await?),
+                Some(What::Event(event)) => store_event(&mut transaction, box_id, &event).await?,
+                None => None,
             };
             sqlx::query("INSERT INTO readings (box_id, epoch, seq, sha256, received_ms, device_id, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)")
                 .bind(box_id)
@@ -263,7 +271,7 @@ impl Database {
                 .bind(&stored.content_sha256)
                 .bind(now_ms())
                 .bind(device_id)
-                .bind(&stored.reading)
+                .bind(&stored.record)
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -277,7 +285,8 @@ impl Database {
             "SELECT (SELECT COUNT(*) FROM boxes) AS boxes,
                     (SELECT COUNT(*) FROM boxes WHERE last_poll_ms IS NOT NULL) AS boxes_seen,
                     (SELECT COUNT(*) FROM devices) AS devices,
-                    (SELECT COUNT(*) FROM readings) AS readings",
+                    (SELECT COUNT(*) FROM readings) AS readings,
+                    (SELECT COUNT(*) FROM device_events) AS events",
         )
         .fetch_one(&self.pool)
         .await?;
@@ -286,6 +295,7 @@ impl Database {
             boxes_seen: row.try_get("boxes_seen")?,
             devices: row.try_get("devices")?,
             readings: row.try_get("readings")?,
+            events: row.try_get("events")?,
         })
     }
 
@@ -344,6 +354,20 @@ impl Database {
         row.as_ref().map(device_row).transpose()
     }
 
+    /// What happened to a printer, newest first.
+    pub(super) async fn device_events(&self, device_id: i64) -> Result<Vec<v1::Event>, sqlx::Error> {
+        let payloads: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT payload FROM device_events e JOIN devices d ON d.box_id = e.box_id AND d.device_key = e.device_key
+             WHERE d.id = $1 ORDER BY e.seen_ms DESC, e.rowid DESC LIMIT $2",
+        )
+        .bind(device_id)
+        .bind(EVENTS_MAX)
+        .fetch_all(&self.pool)
+        .await?;
+        let event = |payload: Vec<u8>| v1::Event::decode(payload.as_slice()).map_err(|e| sqlx::Error::Decode(e.into()));
+        payloads.into_iter().map(event).collect()
+    }
+
     /// Values of a meter over time, oldest first: (milliseconds since 1970, value).
     pub(super) async fn history(&self, device_id: i64, meter: &str) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let mut rows: Vec<(i64, i64)> = sqlx::query_as(
@@ -377,7 +401,6 @@ async fn store_device(
     transaction: &mut Transaction<'_, Sqlite>,
     box_id: &str,
     reading: &v1::Reading,
-    payload: &[u8],
 ) -> Result<i64, sqlx::Error> {
     let taken_ms = reading.taken.as_ref().map_or(0, |taken| as_i64(taken.wall_clock_unix_ms)).max(0);
     let device_id: i64 = sqlx::query_scalar(
@@ -390,7 +413,7 @@ async fn store_device(
     .bind(box_id)
     .bind(&reading.device_key)
     .bind(taken_ms)
-    .bind(payload)
+    .bind(reading.encode_to_vec())
     .fetch_one(&mut **transaction)
     .await?;
     for meter in &reading.meters {
@@ -405,6 +428,44 @@ async fn store_device(
         .await?;
     }
     Ok(device_id)
+}
+
+/// Keeps an event, once, and renames the printer where it is known by a better key now; returns the printer's id, where it
+/// has been read.
+async fn store_event(
+    transaction: &mut Transaction<'_, Sqlite>,
+    box_id: &str,
+    event: &v1::Event,
+) -> Result<Option<i64>, sqlx::Error> {
+    if let (KEY_CHANGED, Some(old_key)) = (event.kind.as_str(), &event.old_key) {
+        sqlx::query(
+            "UPDATE devices SET device_key = $1 WHERE box_id = $2 AND device_key = $3
+             AND NOT EXISTS (SELECT 1 FROM devices WHERE box_id = $2 AND device_key = $1)",
+        )
+        .bind(&event.device_key)
+        .bind(box_id)
+        .bind(old_key)
+        .execute(&mut **transaction)
+        .await?;
+    }
+    let seen_ms = event.seen.as_ref().map_or(0, |seen| as_i64(seen.wall_clock_unix_ms)).max(0);
+    sqlx::query(
+        "INSERT INTO device_events (box_id, id, device_key, kind, seen_ms, payload) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(box_id)
+    .bind(&event.id)
+    .bind(&event.device_key)
+    .bind(&event.kind)
+    .bind(seen_ms)
+    .bind(event.encode_to_vec())
+    .execute(&mut **transaction)
+    .await?;
+    sqlx::query_scalar("SELECT id FROM devices WHERE box_id = $1 AND device_key = $2")
+        .bind(box_id)
+        .bind(&event.device_key)
+        .fetch_optional(&mut **transaction)
+        .await
 }
 
 /// The highest number up to which there is no gap. Readings beyond a gap are kept and not acknowledged.

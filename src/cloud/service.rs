@@ -103,7 +103,7 @@ async fn store_batch(shared: &Shared, id: &str, batch: &v1::ReadingBatch) -> Res
 
 fn check(batch: &v1::ReadingBatch) -> Result<(), Status> {
     let refuse = |why: &str| Err(Status::invalid_argument(why));
-    let bytes: usize = batch.readings.iter().map(|stored| stored.reading.len()).sum();
+    let bytes: usize = batch.readings.iter().map(|stored| stored.record.len()).sum();
     if batch.epoch == 0 || batch.readings.is_empty() {
         return refuse("a batch has an epoch and at least one reading");
     }
@@ -115,10 +115,10 @@ fn check(batch: &v1::ReadingBatch) -> Result<(), Status> {
         if stored.seq == 0 || stored.seq != expected || i64::try_from(stored.seq).is_err() {
             return refuse("sequence numbers begin with 1 and ascend by one");
         }
-        if stored.reading.len() > READING_MAX_BYTES {
+        if stored.record.len() > READING_MAX_BYTES {
             return refuse("a reading has at most 256 KiB");
         }
-        let digest = ring::digest::digest(&ring::digest::SHA256, &stored.reading);
+        let digest = ring::digest::digest(&ring::digest::SHA256, &stored.record);
         if digest.as_ref() != stored.content_sha256 {
             return refuse("a reading does not match its SHA-256");
         }

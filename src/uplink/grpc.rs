@@ -160,7 +160,7 @@ pub fn upload_batch(epoch: Epoch, entries: Vec<Entry>) -> v1::ReadingBatch {
         .map(|entry| v1::StoredReading {
             seq: entry.seq.0,
             content_sha256: entry.sha256.to_vec(),
-            reading: entry.payload,
+            record: entry.payload,
         })
         .collect();
     v1::ReadingBatch { epoch: epoch.0, readings }

@@ -127,7 +127,8 @@ async fn fragment(State(portal): State<Portal>) -> Result<Response, Failure> {
 async fn printer_view(portal: &Portal, id: i64) -> Result<Option<maud::Markup>, Failure> {
     let Some(device) = portal.shared.database.device(id).await? else { return Ok(None) };
     let history = portal.shared.database.history(id, "total").await?;
-    Ok(Some(pages::printer(&device, &history, now_ms())))
+    let events = portal.shared.database.device_events(id).await?;
+    Ok(Some(pages::printer(&device, &history, &events, now_ms())))
 }
 
 fn no_such_printer() -> Response {

@@ -268,6 +268,31 @@ fn alerts(reading: &v1::Reading) -> Markup {
     }
 }
 
+/// Events, newest first.
+fn events_list(events: &[v1::Event], now_ms: i64) -> Markup {
+    html! {
+        @if events.is_empty() { p.empty { "Nothing yet." } } @else {
+            div.scroll { table {
+                thead { tr { th { "When" } th { "What" } th { "In words" } } }
+                tbody { @for event in events {
+                    tr.critical[event.severity == "critical"] {
+                        td { (age_of(event.seen.as_ref().map(|seen| seen.wall_clock_unix_ms.min(i64::MAX as u64) as i64), now_ms)) }
+                        td { (event_words(&event.kind)) @if event.service_required { " · service" } }
+                        td { (event.text) }
+                    }
+                } }
+            } }
+        }
+    }
+}
+
+/// "ALERT_STARTED" as people read it.
+fn event_words(kind: &str) -> String {
+    let words = kind.to_lowercase().replace('_', " ");
+    let mut characters = words.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
 /// What the printer says that it can do.
 fn abilities(reading: &v1::Reading) -> String {
     let can = reading.capabilities.unwrap_or_default();
@@ -291,7 +316,7 @@ fn open_covers(reading: &v1::Reading) -> String {
 }
 
 /// One printer with everything that is known of it.
-pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], now_ms: i64) -> Markup {
+pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], events: &[v1::Event], now_ms: i64) -> Markup {
     let reading = &device.reading;
     let status = reading.status.clone().unwrap_or_default();
     html! {
@@ -317,6 +342,7 @@ pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], now_ms: i64) -
         }
         (alerts(reading))
         section { h2 { "Total over time" } (chart(history)) }
+        section { h2 { "What happened" } (events_list(events, now_ms)) }
         section {
             h2 { "Meters" }
             div.scroll { table {
@@ -418,7 +444,7 @@ mod tests {
             ..v1::Reading::default()
         };
         let device = DeviceRow { id: 1, box_name: "b".to_owned(), first_seen_ms: 0, taken_ms: 0, reading };
-        for shown in [fleet(&[], &[], std::slice::from_ref(&device), 300, "t", 1), printer(&device, &[], 1)] {
+        for shown in [fleet(&[], &[], std::slice::from_ref(&device), 300, "t", 1), printer(&device, &[], &[], 1)] {
             let shown = shown.into_string();
             assert!(!shown.contains("<script>alert") && !shown.contains("<img"), "{shown}");
         }
