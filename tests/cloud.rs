@@ -121,6 +121,35 @@ async fn what_comes_twice_is_stored_once_and_a_gap_is_not_acknowledged() {
     assert_eq!(send(&mut session, batch(u64::MAX, 1, &payloads[..1])).await.unwrap(), 1);
 }
 
+fn event(id: u8, kind: &str, device_key: &str, old_key: Option<&str>) -> Vec<u8> {
+    let event = v1::Event {
+        id: vec![id; 16],
+        kind: kind.to_owned(),
+        device_key: device_key.to_owned(),
+        old_key: old_key.map(str::to_owned),
+        ..v1::Event::default()
+    };
+    v1::Record { what: Some(v1::record::What::Event(event)) }.encode_to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_told_again_is_stored_once_and_a_printer_keeps_its_history_under_a_better_key() {
+    let world = World::new().await;
+    let a_box = world.enrol("box").await;
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    let jam = event(1, "ALERT_STARTED", "serial:Test:A", None);
+    // After a power cut the box tells it again, under another number.
+    let told = [reading("A", 100, 1), jam.clone(), jam, event(2, "ALERT_ENDED", "serial:Test:A", None)];
+    assert_eq!(send(&mut session, batch(9, 1, &told)).await.unwrap(), 4);
+    let summary = world.cloud.summary().await.unwrap();
+    assert_eq!((summary.readings, summary.events, summary.devices), (4, 2, 1));
+    // The next reading comes by the new key: it is the same printer.
+    let renamed = [event(3, "KEY_CHANGED", "serial:Test:B", Some("serial:Test:A")), reading("B", 101, 2)];
+    assert_eq!(send(&mut session, batch(9, 5, &renamed)).await.unwrap(), 6);
+    let summary = world.cloud.summary().await.unwrap();
+    assert_eq!((summary.events, summary.devices), (3, 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_that_comes_again_with_other_content_is_refused_whole() {
     let world = World::new().await;
@@ -181,11 +210,16 @@ async fn only_a_box_of_this_cloud_is_let_in_and_the_box_believes_only_its_cloud(
     assert!(matches!(error, UplinkError::UntrustedServer { .. }), "{error}");
     // It is made to, and this cloud does not believe the stranger.
     let deceived = TlsIdentity { roots_pem: a_box.tls.roots_pem.clone(), ..stranger.tls.clone() };
-    let error = match world.session(&deceived).await {
-        Ok(mut session) => session.poll(v1::BoxStatus::default()).await.unwrap_err(),
-        Err(error) => error,
-    };
-    assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
+    // The cloud's words may be lost with the connection that they come on; then the box does not count it as a refusal.
+    let mut is_rejected = false;
+    for _ in 0..20 {
+        let error = match world.session(&deceived).await {
+            Ok(mut session) => session.poll(v1::BoxStatus::default()).await.unwrap_err(),
+            Err(error) => error,
+        };
+        is_rejected |= matches!(error, UplinkError::Rejected { .. });
+    }
+    assert!(is_rejected);
     // A box that was turned away is told so, also on a connection and in an upload that it had before.
     let mut session = world.session(&a_box.tls).await.unwrap();
     session.poll(v1::BoxStatus::default()).await.unwrap();
