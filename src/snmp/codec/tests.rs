@@ -432,12 +432,31 @@ fn defect_4_a_strange_value_does_not_lose_the_rest_at_any_level() {
 }
 
 #[test]
-fn defect_4_an_error_index_below_zero_does_not_lose_an_encrypted_answer() {
-    let peer = peer(Some(AuthAlgorithm::Sha1), Some(PrivacyAlgorithm::Aes128));
-    let scoped = Pdu::forged(GET_RESPONSE, 7, 2, -1, &wire(&[(oid!(1, 3, 1), 2, &[42])])).scoped(ENGINE, b"");
-    let answer = peer.forge_with(peer.answer_envelope(7, 3, 1000), scoped);
-    let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("no response") };
-    assert_eq!((response.error_status, response.error_index, response.bindings.list.len()), (2, 0, 1));
+fn defect_4_an_error_index_below_zero_does_not_lose_an_answer_at_any_level() {
+    for (auth, privacy) in LEVELS {
+        let peer = peer(auth, privacy);
+        let scoped = Pdu::forged(GET_RESPONSE, 7, 2, -1, &wire(&[(oid!(1, 3, 1), 2, &[42])])).scoped(ENGINE, b"");
+        let answer = peer.forge_with(peer.answer_envelope(7, 3, 1000), scoped);
+        let Decoded::Response(response) = peer.decode(&answer, &[7], Instant::now()) else { panic!("{auth:?}") };
+        assert_eq!((response.error_status, response.error_index, response.bindings.list.len()), (2, 0, 1));
+    }
+}
+
+#[test]
+fn no_octet_of_a_signed_answer_may_change() {
+    let now = Instant::now();
+    for (auth, privacy) in &LEVELS[1..] {
+        let peer = peer(*auth, *privacy);
+        let answer = peer.forge(GET_RESPONSE, 7, 3, 1000, &wire(&[(oid!(1, 3, 1), 2, &[42])]));
+        for place in 0..answer.len() {
+            let mut changed = answer.clone();
+            changed[place] ^= 1;
+            let decoded = peer.decode(&changed, &[7], now);
+            let trusted = matches!(decoded, Decoded::Response(_) | Decoded::Report(Report { authenticated: true, .. }));
+            assert!(!trusted, "{auth:?} {privacy:?}, octet {place}: {decoded:?}");
+        }
+        assert!(matches!(peer.decode(&answer, &[7], now), Decoded::Response(_)));
+    }
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! - Against 2 and 9 there is a second wall here: times out of range are refused, each datagram is decoded with a
 //!   clone of the security state, preset to the very boots and time of that datagram, and what is worth keeping is
 //!   kept in our own [`EngineClock`], after the signature was found right.
-//! - It drops what it cannot read of a list of bindings (4) and all reports (5): we read them.
+//! - It drops what it cannot read of a list of bindings (4) and all reports (5): we read them. What is signed and not
+//!   encrypted is not given to it at all.
 //! - It does not carry the agent's time on (6): boots and time are set before each encoding.
 //! - A wrong privacy password looks like silence (7): the session finds out with [`Peer::has_answered`].
 //! - It crashes on an empty password (8): [`UsmUser`] has none. It crashes on messages above 65,507 bytes (10):
@@ -31,7 +32,7 @@ use super::{Decoded, EncodeError, GET_RESPONSE, PduFields, REPORT, Report, Reque
 use crate::snmp::clock::{EngineClock, MAX_COUNT};
 use crate::snmp::limits::{MAX_DATAGRAM_BYTES, MAX_ENGINE_ID_BYTES};
 use crate::snmp::{AuthAlgorithm, PrivacyAlgorithm, SecurityLevel, UsmReport, UsmUser};
-use snmp2::v3::{Auth, AuthErrorKind, AuthProtocol, Cipher, KeyExtension, Security};
+use snmp2::v3::{Auth, AuthProtocol, Cipher, KeyExtension, Security};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -217,20 +218,8 @@ impl Peer {
     }
 
     fn decode_signed(&self, header: &Header<'_>, ids: &[i32], now: Instant) -> Decoded {
-        let mut scratch = self.security_at(header.boots, header.time);
-        let verified = snmp2::Pdu::from_bytes_with_security(header.message, Some(&mut scratch)).map(|_| ());
-        let verdict = match verified {
-            // It decrypts only what it has verified; so these bytes are the agent's, whatever the crate thinks of them.
-            _ if !scratch.decrypted().is_empty() => Self::verified(header, decrypted_pdu(scratch.decrypted()), ids),
-            Ok(()) => Self::verified(header, header.plain_pdu(), ids),
-            // The signature was right, as it is compared before this error can come about.
-            Err(snmp2::Error::AuthFailure(AuthErrorKind::ReplyNotEncrypted)) => match header.plain_pdu() {
-                Ok(pdu) if pdu.tag == REPORT => Self::verified(header, Ok(pdu), ids),
-                Ok(_) => Decoded::Ignored("it is not encrypted, and this user's answers are"),
-                Err(problem) => Decoded::Unreadable(problem),
-            },
-            Err(error) => Decoded::Unreadable(format!("SNMPv3: {error}")),
-        };
+        let verdict =
+            if header.flags & FLAG_PRIV == 0 { self.signed_in_clear(header, ids) } else { self.encrypted(header, ids) };
         match &verdict {
             // The time window guards against old answers played back; a report only ever sets the clock.
             Decoded::Response(_) if !self.clock().accepts(header.boots, header.time, now) => {
@@ -246,6 +235,49 @@ impl Peer {
                 verdict
             }
             Decoded::Ignored(_) | Decoded::Unreadable(_) => verdict,
+        }
+    }
+
+    /// Signed and not encrypted. The crate would verify it, and then refuse what it cannot read of the PDU.
+    fn signed_in_clear(&self, header: &Header<'_>, ids: &[i32]) -> Decoded {
+        if header.engine_id != self.engine_id || header.user != self.security.username() {
+            return Decoded::Unreadable("it is signed for another engine or user".to_owned());
+        }
+        if !self.has_signed(header) {
+            return Decoded::Unreadable("its signature is not of this user's password".to_owned());
+        }
+        match Self::verified(header, header.plain_pdu(), ids) {
+            Decoded::Response(_) if self.level == SecurityLevel::AuthPriv => {
+                Decoded::Ignored("it is not encrypted, and this user's answers are")
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the signature is what this user's key makes of the message with zeros in its place (RFC 3414 §6.3.2).
+    fn has_signed(&self, header: &Header<'_>) -> bool {
+        let mut unsigned = header.message.to_vec();
+        let Some(place) = unsigned.get_mut(header.signature_at..).and_then(|rest| rest.get_mut(..self.signature))
+        else {
+            return false;
+        };
+        place.fill(0);
+        let digest = self.security.calculate_hmac(&unsigned).unwrap_or_default();
+        let Some(expected) = digest.get(..self.signature) else { return false };
+        // All octets are compared, so that the time it takes does not tell how many are right.
+        let differences = expected.iter().zip(header.signature).fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+        header.signature.len() == self.signature && self.signature > 0 && differences == 0
+    }
+
+    /// Signed and encrypted.
+    fn encrypted(&self, header: &Header<'_>, ids: &[i32]) -> Decoded {
+        let mut scratch = self.security_at(header.boots, header.time);
+        let verified = snmp2::Pdu::from_bytes_with_security(header.message, Some(&mut scratch)).map(|_| ());
+        match verified {
+            // It decrypts only what it has verified; so these bytes are the agent's, whatever the crate thinks of them.
+            _ if !scratch.decrypted().is_empty() => Self::verified(header, decrypted_pdu(scratch.decrypted()), ids),
+            Ok(()) => Decoded::Unreadable("there is nothing in it".to_owned()),
+            Err(error) => Decoded::Unreadable(format!("SNMPv3: {error}")),
         }
     }
 
@@ -352,6 +384,9 @@ struct Header<'a> {
     boots: u32,
     time: u32,
     user: &'a [u8],
+    signature: &'a [u8],
+    /// Where in the message the signature begins.
+    signature_at: usize,
     /// The scoped PDU, or what is encrypted of it.
     data: (u8, &'a [u8]),
 }
@@ -388,8 +423,11 @@ impl<'a> Header<'a> {
         let boots = count(usm.integer()?)?;
         let time = count(usm.integer()?)?;
         let user = usm.expect(ber::OCTET_STRING)?;
+        // Missing where nothing is signed, in a report that an agent has made short.
+        let signature = usm.expect(ber::OCTET_STRING).unwrap_or_default();
+        let signature_at = signature.as_ptr().addr().saturating_sub(message.as_ptr().addr());
         let data = reader.element()?;
-        Ok(Some(Self { message, id, flags, engine_id, boots, time, user, data }))
+        Ok(Some(Self { message, id, flags, engine_id, boots, time, user, signature, signature_at, data }))
     }
 
     fn bears_one_of(&self, ids: &[i32]) -> bool {
@@ -435,15 +473,15 @@ impl Peer {
     pub(super) fn forge_with(&self, envelope: Envelope<'_>, scoped: Vec<u8>) -> Vec<u8> {
         self.seal(envelope, scoped).unwrap_or_default()
     }
-
-    /// The envelope that [`Peer::forge`] uses.
-    pub(super) fn answer_envelope(&self, id: i32, boots: u32, time: u32) -> Envelope<'_> {
-        self.envelope(id, 0, boots, time)
-    }
 }
 
 #[cfg(test)]
 impl Peer {
+    /// The envelope that [`Peer::forge`] uses.
+    pub(super) fn answer_envelope(&self, id: i32, boots: u32, time: u32) -> Envelope<'_> {
+        self.envelope(id, 0, boots, time)
+    }
+
     /// Has the crate read a message of this user, as whoever gets it would.
     pub(super) fn with_crate(&self, datagram: &[u8], look: impl FnOnce(&snmp2::Pdu<'_>)) {
         let (boots, time) = self.clock().now(Instant::now());
