@@ -207,10 +207,16 @@ async fn read_device(
     how: &ReadOptions,
     memory: Option<&Memory>,
 ) -> Result<Outcome, SnmpError> {
+    let is_user = matches!(credentials, Credentials::V3(_));
     let session = client.session(target, credentials, timing);
     let options = ReadOptions { address: Some(ScopedIp::from(target).to_string()), ..how.clone() };
-    match memory {
+    let mut outcome = match memory {
         Some(memory) => printer::read_known(&session, &options, memory).await,
         None => printer::explore(&session, &options).await,
+    }?;
+    if is_user {
+        let hexadecimal = |id: Vec<u8>| id.iter().map(|b| format!("{b:02x}")).collect();
+        outcome.reading.engine_id = client.engine_id(target).map(hexadecimal);
     }
+    Ok(outcome)
 }

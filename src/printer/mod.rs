@@ -10,6 +10,8 @@ mod alerts;
 mod ask;
 mod device_id;
 mod explain;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod history;
 mod identity;
 mod memory;

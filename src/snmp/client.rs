@@ -145,6 +145,12 @@ impl Client {
         self.shared.orders.send(Order::Sweep(Box::new(sweep))).await.map_err(ended)
     }
 
+    /// snmpEngineID of the SNMPv3 engine there, where one was met.
+    #[must_use]
+    pub fn engine_id(&self, target: SocketAddr) -> Option<Vec<u8>> {
+        self.known_engines().into_iter().find(|engine| engine.target == target).map(|engine| engine.engine_id)
+    }
+
     /// What may be asked for.
     pub(super) fn asks(&self) -> Asks {
         self.shared.asks

@@ -16,6 +16,8 @@ mod codec;
 mod credentials;
 mod engine;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guard;
 pub mod limits;
 mod oid;

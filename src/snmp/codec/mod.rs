@@ -19,6 +19,9 @@ mod writer;
 #[cfg(test)]
 pub(in crate::snmp) mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::snmp) use varbinds::push_binding;
+
 pub(in crate::snmp) use community::CommunityVersion;
 pub(in crate::snmp) use usm::Peer;
 pub(in crate::snmp) use varbinds::Bindings;
@@ -144,6 +147,12 @@ impl Message {
             Self::Discovery => None,
         }
     }
+}
+
+/// What an agent of v1 (0) or v2c (1) would write, with bindings as they stand on the wire.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::snmp) fn forge_community(version: i64, community: &[u8], tag: u8, id: i32, bindings: &[u8]) -> Vec<u8> {
+    writer::Pdu::forged(tag, id.into(), 0, 0, bindings).with_community(version, community)
 }
 
 const VERSION_3: i64 = 3;

@@ -473,6 +473,38 @@ impl Peer {
     pub(super) fn forge_with(&self, envelope: Envelope<'_>, scoped: Vec<u8>) -> Vec<u8> {
         self.seal(envelope, scoped).unwrap_or_default()
     }
+
+    /// The same keys, of which nothing has been asked yet.
+    pub(in crate::snmp) fn anew(&self, found: &Report, now: Instant) -> Self {
+        Self {
+            security: self.security.clone(),
+            engine_id: self.engine_id.clone(),
+            context: self.context.clone(),
+            clock: Mutex::new(EngineClock::guess(found.boots, found.time, now)),
+            answered: AtomicBool::new(false),
+            ..*self
+        }
+    }
+
+    /// The signature of a message with zeros in its place; empty for a user without a password.
+    pub(in crate::snmp) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let mut digest = self.security.calculate_hmac(message).unwrap_or_default();
+        digest.truncate(self.signature);
+        digest
+    }
+
+    /// Encrypts a scoped PDU: the ciphertext and its salt; `None` for a user without a privacy password.
+    pub(in crate::snmp) fn encrypt(&self, scoped: &[u8], boots: u32, time: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+        self.security_at(boots, time).encrypt(scoped).ok()
+    }
+
+    pub(in crate::snmp) fn signature_octets(&self) -> usize {
+        self.signature
+    }
+
+    pub(in crate::snmp) fn level(&self) -> SecurityLevel {
+        self.level
+    }
 }
 
 #[cfg(test)]

@@ -114,6 +114,17 @@ pub(super) fn value(tag: u8, octets: &[u8]) -> Value {
     }
 }
 
+/// Appends a binding as an agent would write it, its value given as tag and contents. Nothing where the name has no wire form.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(in crate::snmp) fn push_binding(list: &mut Vec<u8>, oid: &Oid, tag: u8, content: &[u8]) {
+    if let Some(name) = ber::object_id_octets(oid) {
+        let mut binding = Vec::new();
+        ber::push(&mut binding, OBJECT_IDENTIFIER, &name);
+        ber::push(&mut binding, tag, content);
+        ber::push(list, SEQUENCE, &binding);
+    }
+}
+
 #[cfg(test)]
 pub(in crate::snmp) mod tests {
     use super::*;
@@ -124,10 +135,7 @@ pub(in crate::snmp) mod tests {
     pub(in crate::snmp) fn wire(bindings: &[(Oid, u8, &[u8])]) -> Vec<u8> {
         let mut list = Vec::new();
         for (oid, tag, content) in bindings {
-            let mut binding = Vec::new();
-            ber::push(&mut binding, OBJECT_IDENTIFIER, &ber::object_id_octets(oid).unwrap());
-            ber::push(&mut binding, *tag, content);
-            ber::push(&mut list, SEQUENCE, &binding);
+            push_binding(&mut list, oid, *tag, content);
         }
         list
     }
