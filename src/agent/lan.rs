@@ -24,15 +24,15 @@ use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
 use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges, ScopedIp};
+use crate::printer::Reading;
 use crate::printer::history::Rules;
-use crate::printer::{Reading, StatusOptions, StatusRound, read_status};
 use crate::proto::v1::{self, TaskState};
 use crate::snmp::{Client, Credentials};
 use crate::store::{Inventory, KnownPrinter, StoreError};
 use crate::sys::{Clock, SystemFs};
 
 /// Printers read at once; the engine's window bounds the packets.
-const READ_AT_ONCE: usize = 64;
+pub(super) const READ_AT_ONCE: usize = 64;
 /// Readings accepted with one fsync at most.
 const ACCEPT_AT_ONCE: usize = 32;
 /// The cloud may set the time between readings within these bounds.
@@ -106,15 +106,6 @@ struct Search {
     addresses: u32,
     /// Printers read, those included that were known and read before the search.
     printers: u32,
-}
-
-/// A light look at a printer.
-struct Look {
-    device_key: String,
-    address: String,
-    target: SocketAddr,
-    credentials: Credentials,
-    options: StatusOptions,
 }
 
 impl<C: Clock + Clone> Lan<C> {
@@ -317,7 +308,7 @@ impl<C: Clock + Clone> Lan<C> {
         self.inventory.printers.iter().filter(is_done).filter_map(|known| known.address.parse().ok()).collect()
     }
 
-    fn is_answering(&self, known: &KnownPrinter) -> bool {
+    pub(super) fn is_answering(&self, known: &KnownPrinter) -> bool {
         self.health.get(&known.device_key).is_some_and(|health| health.has_answered && health.missed == 0)
     }
 
@@ -476,65 +467,7 @@ impl<C: Clock + Clone> Lan<C> {
         health.not_before = rest_of_silent(health.missed, interval).map(|rest| Instant::now() + rest);
     }
 
-    /// Looks at the printers that answer, between two readings: alerts that began or ended are told at once. Who is not as
-    /// expected is read whole.
-    async fn look_at_all(&mut self, stop: &CancellationToken) -> Result<(), AgentError> {
-        let answering = self.inventory.printers.iter().filter(|known| self.is_answering(known));
-        let jobs: Vec<Look> = answering.filter_map(|known| self.look_job(known)).collect();
-        let (client, timing) = (self.client.clone(), self.options.timing);
-        let mut looks = futures_util::stream::iter(jobs)
-            .map(|look| {
-                let session = client.session(look.target, look.credentials.clone(), timing);
-                async move { (read_status(&session, &look.options).await, look) }
-            })
-            .buffer_unordered(READ_AT_ONCE);
-        let mut unsure = Vec::new();
-        loop {
-            let (round, look) = tokio::select! {
-                () = stop.cancelled() => break,
-                next = looks.next() => match next {
-                    Some(next) => next,
-                    None => break,
-                },
-            };
-            match round {
-                Ok(round) => unsure.extend(self.take_look(&look, &round).await?),
-                Err(error) => tracing::info!(target = %look.target, %error, "printer not looked at"),
-            }
-        }
-        drop(looks);
-        for device_key in unsure {
-            self.read_one(&device_key).await?;
-        }
-        self.save_ledger(false)
-    }
-
-    /// Tells what follows from a look; returns the printer's key where it is to be read whole.
-    async fn take_look(&mut self, look: &Look, round: &StatusRound) -> Result<Option<String>, AgentError> {
-        let taken = self.taken();
-        let told = self.ledger.judge_look(&look.device_key, &look.address, round, moment(&taken));
-        let mut group = Group::default();
-        self.ledger.tell(told.events, told.changes, &taken, &mut group);
-        self.accept(group).await?;
-        Ok(told.wants_reading.map(|why| {
-            tracing::info!(target = %look.target, ?why, "a look is not enough");
-            look.device_key.clone()
-        }))
-    }
-
-    /// How a known printer is looked at.
-    fn look_job(&self, known: &KnownPrinter) -> Option<Look> {
-        let (device_key, target, candidates) = self.job(known)?;
-        let credentials = self.options.credentials.get(*candidates.first()?)?.clone();
-        let device = self.ledger.device(&device_key)?;
-        let options = StatusOptions {
-            device_index: device.device_index(),
-            total: device.total_oid().and_then(|oid| oid.parse().ok()),
-        };
-        Some(Look { device_key, address: known.address.clone(), target, credentials, options })
-    }
-
-    async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {
+    pub(super) async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {
         let known = self.inventory.printers.iter().find(|known| known.device_key == device_key);
         let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
             return Ok(Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence"));
@@ -560,7 +493,7 @@ impl<C: Clock + Clone> Lan<C> {
 
     /// How a known printer is read; nothing for one that no longer lies within the fence, or behind an interface that is
     /// not there any more.
-    fn job(&self, known: &KnownPrinter) -> Option<(String, SocketAddr, Vec<usize>)> {
+    pub(super) fn job(&self, known: &KnownPrinter) -> Option<(String, SocketAddr, Vec<usize>)> {
         let address: ScopedIp = match known.address.parse() {
             Ok(address) => address,
             Err(error) => {
@@ -572,7 +505,7 @@ impl<C: Clock + Clone> Lan<C> {
         self.fence.allows(address).then(|| (known.device_key.clone(), address.with_port(known.port), candidates))
     }
 
-    fn taken(&self) -> v1::Taken {
+    pub(super) fn taken(&self) -> v1::Taken {
         v1::Taken {
             boot_id: self.boot.boot_id.clone(),
             monotonic_ms: self.clock.monotonic_ms(),
@@ -625,7 +558,7 @@ impl<C: Clock + Clone> Lan<C> {
         true
     }
 
-    async fn accept(&mut self, mut group: Group) -> Result<(), AgentError> {
+    pub(super) async fn accept(&mut self, mut group: Group) -> Result<(), AgentError> {
         if group.records.is_empty() {
             return Ok(());
         }
@@ -661,7 +594,7 @@ impl<C: Clock + Clone> Lan<C> {
         self.save_ledger(false)
     }
 
-    fn save_ledger(&mut self, is_the_end: bool) -> Result<(), AgentError> {
+    pub(super) fn save_ledger(&mut self, is_the_end: bool) -> Result<(), AgentError> {
         let now_ms = self.clock.monotonic_ms();
         // A megabyte at most sites, and only after an event or twice an hour: not worth a thread.
         self.ledger.save(now_ms, is_the_end).map_err(AgentError::Ledger)

@@ -13,6 +13,7 @@ mod credentials;
 mod engines;
 mod lan;
 mod ledger;
+mod look;
 mod memories;
 mod outbox;
 mod profiles;

@@ -105,11 +105,11 @@ fn finish<T>(reading: impl Future<Output = T>) -> T {
 fn read_again(recording: &Recording) {
     let Ok(first) = finish(explore(recording, &options())) else { return };
     check(&first.reading, recording);
-    if let Some(memory) = &first.memory {
-        if let Ok(second) = finish(read_known(recording, &options(), memory)) {
-            check(&second.reading, recording);
-            assert_eq!(without_ages(second.reading), without_ages(first.reading));
-        }
+    if let Some(memory) = &first.memory
+        && let Ok(second) = finish(read_known(recording, &options(), memory))
+    {
+        check(&second.reading, recording);
+        assert_eq!(without_ages(second.reading), without_ages(first.reading));
     }
 }
 
