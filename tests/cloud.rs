@@ -94,13 +94,14 @@ fn batch(epoch: u64, first: u64, payloads: &[Vec<u8>]) -> v1::ReadingBatch {
             seq,
             content_sha256: ring::digest::digest(&ring::digest::SHA256, payload).as_ref().to_vec(),
             record: payload.clone(),
+            thinned: false,
         })
         .collect();
-    v1::ReadingBatch { epoch, readings }
+    v1::ReadingBatch { epoch, readings, ..v1::ReadingBatch::default() }
 }
 
 async fn send(session: &mut CloudSession, batch: v1::ReadingBatch) -> Result<u64, UplinkError> {
-    session.upload().await?.send(batch).await.map(|ack| ack.contiguous_seq)
+    session.upload(batch).await.map(|ack| ack.contiguous_seq)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,7 +215,7 @@ async fn only_a_box_of_this_cloud_is_let_in_and_the_box_believes_only_its_cloud(
     let mut is_rejected = false;
     for _ in 0..20 {
         let error = match world.session(&deceived).await {
-            Ok(mut session) => session.poll(v1::BoxStatus::default()).await.unwrap_err(),
+            Ok(mut session) => session.poll(v1::PollRequest::default()).await.unwrap_err(),
             Err(error) => error,
         };
         is_rejected |= matches!(error, UplinkError::Rejected { .. });
@@ -222,13 +223,12 @@ async fn only_a_box_of_this_cloud_is_let_in_and_the_box_believes_only_its_cloud(
     assert!(is_rejected);
     // A box that was turned away is told so, also on a connection and in an upload that it had before.
     let mut session = world.session(&a_box.tls).await.unwrap();
-    session.poll(v1::BoxStatus::default()).await.unwrap();
-    let mut upload = session.upload().await.unwrap();
-    upload.send(batch(9, 1, &[reading("A", 1, 1)])).await.unwrap();
+    session.poll(v1::PollRequest::default()).await.unwrap();
+    session.upload(batch(9, 1, &[reading("A", 1, 1)])).await.unwrap();
     world.cloud.revoke(&a_box.id).await.unwrap();
-    let error = upload.send(batch(9, 2, &[reading("A", 2, 2)])).await.unwrap_err();
+    let error = session.upload(batch(9, 2, &[reading("A", 2, 2)])).await.unwrap_err();
     assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
-    let error = session.poll(v1::BoxStatus::default()).await.unwrap_err();
+    let error = session.poll(v1::PollRequest::default()).await.unwrap_err();
     assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
     assert_eq!(world.cloud.summary().await.unwrap().readings, 1);
 }
@@ -257,7 +257,7 @@ async fn a_task_wakes_the_box_is_told_until_it_ended_and_ends_once() {
     tokio::time::timeout(Duration::from_secs(30), wakes.recv()).await.unwrap().unwrap();
     let mut session = world.session(&a_box.tls).await.unwrap();
     for _ in 0..2 {
-        let reply = session.poll(v1::BoxStatus::default()).await.unwrap();
+        let reply = session.poll(v1::PollRequest::default()).await.unwrap();
         assert_eq!(reply.tasks.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), [task.as_str()]);
     }
     let report = |state: v1::TaskState, message: &str| v1::TaskReport {
@@ -271,7 +271,7 @@ async fn a_task_wakes_the_box_is_told_until_it_ended_and_ends_once() {
     session.report_task(report(v1::TaskState::Failed, "too late")).await.unwrap();
     let ended = world.cloud.task(&task).await.unwrap();
     assert_eq!(ended, Some((i64::from(v1::TaskState::Done as i32), "12 printers read".to_owned())));
-    assert!(session.poll(v1::BoxStatus::default()).await.unwrap().tasks.is_empty());
+    assert!(session.poll(v1::PollRequest::default()).await.unwrap().tasks.is_empty());
     stop.cancel();
     running.await.unwrap().unwrap();
 }

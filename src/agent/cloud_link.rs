@@ -18,7 +18,7 @@ use crate::discovery::Fence;
 use crate::proto::v1::{self, TaskState, task::Kind};
 use crate::store::{Seq, StoreError};
 use crate::sys::Clock;
-use crate::uplink::{Backoff, CloudSession, Dialer, Endpoint, LinkState, UplinkError, upload_batch};
+use crate::uplink::{Backoff, Cloud, LinkState, Session, UplinkError, upload_batch};
 
 /// The cloud may set the time between polls within these bounds.
 const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3_600));
@@ -35,9 +35,8 @@ const PINGS_MAX: usize = 4;
 const GATHER: Duration = Duration::from_millis(500);
 
 /// What this part is made of.
-pub(super) struct CloudLink<C> {
-    pub dialer: Dialer,
-    pub endpoint: Endpoint,
+pub(super) struct CloudLink<C, L> {
+    pub cloud: L,
     pub clock: C,
     pub boot: BootFacts,
     pub poll_interval: Duration,
@@ -56,7 +55,7 @@ pub(super) struct CloudLink<C> {
     pub pings: JoinSet<(String, Outcome)>,
 }
 
-impl<C: Clock> CloudLink<C> {
+impl<C: Clock, L: Cloud> CloudLink<C, L> {
     /// Talks with the cloud until `stop`.
     ///
     /// # Errors
@@ -119,8 +118,9 @@ impl<C: Clock> CloudLink<C> {
     }
 
     async fn round(&mut self) -> Result<(), RoundError> {
-        let mut session = CloudSession::open(&self.dialer, &self.endpoint).await?;
-        let reply = session.poll(self.box_status()).await?;
+        let mut session = self.cloud.open().await?;
+        let request = v1::PollRequest { status: Some(self.box_status()), silent: Vec::new() };
+        let reply = session.poll(request).await?;
         self.take_poll_reply(reply)?;
         self.deliver(&mut session).await?;
         for report in self.journal.unreported() {
@@ -151,6 +151,7 @@ impl<C: Clock> CloudLink<C> {
             printers_answering: status.lan.printers_answering,
             wake_link_up: *self.link_state.borrow() == LinkState::Up,
             fence: status.lan.fence.clone(),
+            ..v1::BoxStatus::default()
         }
     }
 
@@ -203,17 +204,12 @@ impl<C: Clock> CloudLink<C> {
         self.lan.try_send(command).is_err()
     }
 
-    async fn deliver(&self, session: &mut CloudSession) -> Result<(), RoundError> {
-        let mut upload = None;
+    async fn deliver(&self, session: &mut L::Session) -> Result<(), RoundError> {
         for _ in 0..BATCHES_MAX {
             let entries = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
             // The epoch is the entries' own: after damage, what precedes it goes under its old epoch.
             let Some((epoch, last)) = entries.last().map(|entry| (entry.epoch, entry.seq)) else { break };
-            let stream = match &mut upload {
-                Some(stream) => stream,
-                none => none.insert(session.upload().await?),
-            };
-            let ack = stream.send(upload_batch(epoch, entries)).await?;
+            let ack = session.upload(upload_batch(epoch, entries)).await?;
             let acknowledged = Seq(ack.contiguous_seq);
             if ack.epoch != epoch.0 {
                 let detail = format!("it acknowledged epoch {:016x} where {epoch} was sent", ack.epoch);

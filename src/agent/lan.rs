@@ -510,6 +510,7 @@ impl<C: Clock + Clone> Lan<C> {
             boot_id: self.boot.boot_id.clone(),
             monotonic_ms: self.clock.monotonic_ms(),
             wall_clock_unix_ms: self.clock.wall_unix_ms(),
+            ..v1::Taken::default()
         }
     }
 

@@ -190,7 +190,12 @@ mod tests {
 
     fn taken(minutes: u64) -> v1::Taken {
         let ms = minutes * 60_000;
-        v1::Taken { boot_id: "00".repeat(16), monotonic_ms: ms, wall_clock_unix_ms: 1_700_000_000_000 + ms }
+        v1::Taken {
+            boot_id: "00".repeat(16),
+            monotonic_ms: ms,
+            wall_clock_unix_ms: 1_700_000_000_000 + ms,
+            ..v1::Taken::default()
+        }
     }
 
     fn enter(ledger: &mut Ledger, total: u64, minutes: u64) -> Group {
@@ -213,7 +218,7 @@ mod tests {
     fn flags(group: &Group) -> Vec<String> {
         match v1::Record::decode(group.records[0].as_slice()).unwrap().what.unwrap() {
             What::Reading(reading) => reading.flags,
-            What::Event(_) => panic!("the reading comes first"),
+            other => panic!("the reading comes first, not {other:?}"),
         }
     }
 

@@ -45,7 +45,7 @@ use crate::printer::ReadOptions;
 use crate::snmp::{Client, ClientConfig};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
 use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
-use crate::uplink::{Dialer, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
+use crate::uplink::{Dialer, GrpcCloud, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
 
 /// Version of this firmware.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -247,8 +247,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         engines_kept: 0,
     };
     let cloud_link = cloud_link::CloudLink {
-        dialer,
-        endpoint: endpoints.grpc,
+        cloud: GrpcCloud::new(dialer, endpoints.grpc),
         clock: clock.clone(),
         boot,
         poll_interval: Duration::from_secs(config.schedule.poll_interval_s.max(5)),

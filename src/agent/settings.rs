@@ -66,9 +66,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cloud-settings.json");
         let mut settings = CloudSettings::open(path.clone()).unwrap();
-        let good = v1::BoxConfig { revision: 7, ranges: vec!["10.0.0.0/24".to_owned()], read_interval_s: 60 };
+        let good = v1::BoxConfig {
+            revision: 7,
+            ranges: vec!["10.0.0.0/24".to_owned()],
+            read_interval_s: 60,
+            ..Default::default()
+        };
         settings.take(good).unwrap();
-        let bad = v1::BoxConfig { revision: 8, ranges: vec!["10.0.0.0/99".to_owned()], read_interval_s: 60 };
+        let bad = v1::BoxConfig { revision: 8, ranges: vec!["10.0.0.0/99".to_owned()], ..Default::default() };
         settings.take(bad).unwrap();
         let kept = CloudSettings::open(path).unwrap();
         assert_eq!((kept.revision, kept.ranges), (8, vec!["10.0.0.0/24".to_owned()]));

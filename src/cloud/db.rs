@@ -157,6 +157,7 @@ impl Database {
             revision,
             ranges: ranges.lines().map(str::to_owned).collect(),
             read_interval_s: u32::try_from(read_interval_s).unwrap_or(0),
+            ..v1::BoxConfig::default()
         }))
     }
 
@@ -262,6 +263,7 @@ impl Database {
             let device_id = match v1::Record::decode(stored.record.as_slice()).ok().and_then(|record| record.what) {
                 Some(What::Reading(reading)) => Some(store_device(&mut transaction, box_id, &reading).await?),
                 Some(What::Event(event)) => store_event(&mut transaction, box_id, &event).await?,
+                Some(What::Update(_) | What::ClockAnchor(_)) => None,
                 None => None,
             };
             sqlx::query("INSERT INTO readings (box_id, epoch, seq, sha256, received_ms, device_id, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)")

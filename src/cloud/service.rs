@@ -60,7 +60,16 @@ impl Agent for AgentService {
             next_poll_s: self.shared.poll_interval_s,
             config,
             tasks,
+            ..v1::PollReply::default()
         }))
+    }
+
+    async fn get_time(&self, _: Request<v1::TimeRequest>) -> Result<Response<v1::TimeReply>, Status> {
+        Err(Status::unimplemented("this cloud does not sign the time yet"))
+    }
+
+    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
+        Ok(Response::new(v1::RecoverReply::default()))
     }
 
     type UploadReadingsStream = Pin<Box<dyn Stream<Item = Result<v1::UploadAck, Status>> + Send>>;

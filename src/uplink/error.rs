@@ -3,6 +3,7 @@
 use std::io;
 
 use super::EndpointError;
+use crate::cause::{Cause, Trouble};
 
 /// Why a connection, or a call over it, failed.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,34 @@ pub enum UplinkError {
 }
 
 impl UplinkError {
+    /// What it is, in the words of the one list of causes.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        let (cause, detail) = match self {
+            Self::Endpoint(error) => (Cause::Contract, error.to_string()),
+            Self::Dns { host, .. } => (Cause::Dns, host.clone()),
+            Self::Tcp { authority, source } => (Cause::Tcp, format!("{authority}: {source}")),
+            Self::Timeout { authority, act, seconds } => {
+                (Cause::Timeout, format!("{authority} took longer than {seconds} s to {act}"))
+            }
+            Self::Proxy { answer, .. } => (Cause::Proxy, answer.clone()),
+            Self::UntrustedServer { authority } => (Cause::TlsInspected, authority.clone()),
+            Self::Tls { detail, .. } => (Cause::TlsRefused, detail.clone()),
+            Self::Rejected { detail, .. } => (Cause::Refused, detail.clone()),
+            Self::Identity(detail) => (Cause::Refused, detail.clone()),
+            Self::Call { call, code, message } => (Cause::CloudBusy, format!("{call}: {code}: {message}")),
+            Self::Contract(detail) => (Cause::Contract, detail.clone()),
+        };
+        Trouble::new(cause, &detail)
+    }
+
+    /// The cause, where this is a refusal of the box's own credential that is proven to come from its cloud: five of these in
+    /// a row disable the box, and nothing else does.
+    #[must_use]
+    pub fn proven_refusal(&self) -> Option<Cause> {
+        matches!(self, Self::Rejected { .. }).then_some(Cause::Refused)
+    }
+
     /// Names a failure of a TLS connection by what lies at its root.
     pub(super) fn from_tls(authority: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let authority = authority.to_owned();

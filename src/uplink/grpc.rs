@@ -32,6 +32,8 @@ const ENCODE_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub struct CloudSession {
     client: AgentClient<Channel>,
     peer: Peer,
+    /// The stream of batches, from the first batch on.
+    upload: Option<Upload>,
 }
 
 /// Whom a session talks to, and what TLS said when it broke: the gRPC library forgets the cause of a broken connection.
@@ -78,15 +80,14 @@ impl CloudSession {
         let client = AgentClient::new(channel)
             .max_decoding_message_size(DECODE_MAX_BYTES)
             .max_encoding_message_size(ENCODE_MAX_BYTES);
-        Ok(Self { client, peer })
+        Ok(Self { client, peer, upload: None })
     }
 
     /// Says how the box is and asks what is wanted.
     ///
     /// # Errors
     /// [`UplinkError::Rejected`] when the cloud does not take the box's certificate; else the cause by its name.
-    pub async fn poll(&mut self, status: v1::BoxStatus) -> Result<v1::PollReply, UplinkError> {
-        let request = v1::PollRequest { status: Some(status) };
+    pub async fn poll(&mut self, request: v1::PollRequest) -> Result<v1::PollReply, UplinkError> {
         match self.client.poll(request).await {
             Ok(reply) => Ok(reply.into_inner()),
             Err(status) => Err(self.peer.name("Poll", &status)),
@@ -104,11 +105,33 @@ impl CloudSession {
         }
     }
 
-    /// Opens a stream for readings.
+    /// Asks whether a disabled box was enabled again.
     ///
     /// # Errors
     /// As [`CloudSession::poll`].
-    pub async fn upload(&mut self) -> Result<Upload, UplinkError> {
+    pub async fn recover(&mut self, request: v1::RecoverRequest) -> Result<v1::RecoverReply, UplinkError> {
+        match self.client.recover(request).await {
+            Ok(reply) => Ok(reply.into_inner()),
+            Err(status) => Err(self.peer.name("Recover", &status)),
+        }
+    }
+
+    /// Delivers a batch and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn upload(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
+        let mut stream = match self.upload.take() {
+            Some(stream) => stream,
+            None => self.open_upload().await?,
+        };
+        let ack = stream.send(batch).await?;
+        // Kept only while it is whole.
+        self.upload = Some(stream);
+        Ok(ack)
+    }
+
+    async fn open_upload(&mut self) -> Result<Upload, UplinkError> {
         // One batch at a time is under way: the next one is made when the last was acknowledged.
         let (batches, receiver) = mpsc::channel::<v1::ReadingBatch>(1);
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
@@ -123,7 +146,7 @@ impl CloudSession {
 
 /// A stream of readings to the cloud and of acknowledgements back.
 #[derive(Debug)]
-pub struct Upload {
+struct Upload {
     batches: mpsc::Sender<v1::ReadingBatch>,
     acks: tonic::Streaming<v1::UploadAck>,
     peer: Peer,
@@ -135,7 +158,7 @@ impl Upload {
     /// # Errors
     /// When the stream breaks or the cloud refuses the batch. What was sent may or may not have arrived: it stays in the
     /// outbox and is sent again.
-    pub async fn send(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
+    async fn send(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
         // A closed channel means that the stream ended: its status says why, so the answer is read in any case.
         let _closed = self.batches.send(batch).await;
         let answer = tokio::time::timeout(CALL_LIMIT, self.acks.message()).await;
@@ -161,9 +184,10 @@ pub fn upload_batch(epoch: Epoch, entries: Vec<Entry>) -> v1::ReadingBatch {
             seq: entry.seq.0,
             content_sha256: entry.sha256.to_vec(),
             record: entry.payload,
+            thinned: false,
         })
         .collect();
-    v1::ReadingBatch { epoch: epoch.0, readings }
+    v1::ReadingBatch { epoch: epoch.0, readings, ..v1::ReadingBatch::default() }
 }
 
 /// A connector that has its connection already, and only that one: when it breaks, the session is over.

@@ -8,6 +8,7 @@
 //! Who may call it: agent, enroll.
 
 mod backoff;
+mod calls;
 mod dialer;
 mod endpoint;
 mod error;
@@ -16,6 +17,7 @@ mod tls;
 mod wake;
 
 pub use backoff::Backoff;
+pub use calls::{Cloud, GrpcCloud, Session};
 pub use dialer::{Dialer, Proxy};
 pub use endpoint::{Endpoint, EndpointError, RootDomain, Scheme};
 pub use error::UplinkError;

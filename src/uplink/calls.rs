@@ -1,0 +1,88 @@
+//! The cloud as the agent sees it: calls, and sessions of them. Behind a trait, so that a simulated world can stand in the
+//! place of gRPC, proxies and TLS.
+
+use super::{CloudSession, Dialer, Endpoint, UplinkError};
+use crate::proto::v1;
+
+/// A cloud that can be called.
+pub trait Cloud: Send + Sync + 'static {
+    /// An open connection to it.
+    type Session: Session;
+
+    /// Opens a connection for one round of calls.
+    ///
+    /// # Errors
+    /// The cause by its name.
+    fn open(&self) -> impl Future<Output = Result<Self::Session, UplinkError>> + Send;
+
+    /// Asks, for a disabled box, whether somebody has enabled it again.
+    ///
+    /// # Errors
+    /// The cause by its name.
+    fn recover(
+        &self,
+        request: v1::RecoverRequest,
+    ) -> impl Future<Output = Result<v1::RecoverReply, UplinkError>> + Send;
+}
+
+/// One round of calls.
+pub trait Session: Send {
+    /// Says how the box is and asks what is wanted.
+    ///
+    /// # Errors
+    /// The cause by its name.
+    fn poll(&mut self, request: v1::PollRequest) -> impl Future<Output = Result<v1::PollReply, UplinkError>> + Send;
+
+    /// Delivers one batch and waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// The cause by its name. What was sent may or may not have arrived: it stays in the outbox and is sent again.
+    fn upload(&mut self, batch: v1::ReadingBatch) -> impl Future<Output = Result<v1::UploadAck, UplinkError>> + Send;
+
+    /// Says what became of a task.
+    ///
+    /// # Errors
+    /// The cause by its name.
+    fn report_task(&mut self, report: v1::TaskReport) -> impl Future<Output = Result<(), UplinkError>> + Send;
+}
+
+/// The real cloud: gRPC over the one dialer.
+#[derive(Debug, Clone)]
+pub struct GrpcCloud {
+    dialer: Dialer,
+    endpoint: Endpoint,
+}
+
+impl GrpcCloud {
+    /// The cloud at `endpoint`.
+    #[must_use]
+    pub fn new(dialer: Dialer, endpoint: Endpoint) -> Self {
+        Self { dialer, endpoint }
+    }
+}
+
+impl Cloud for GrpcCloud {
+    type Session = CloudSession;
+
+    async fn open(&self) -> Result<CloudSession, UplinkError> {
+        CloudSession::open(&self.dialer, &self.endpoint).await
+    }
+
+    async fn recover(&self, request: v1::RecoverRequest) -> Result<v1::RecoverReply, UplinkError> {
+        CloudSession::open(&self.dialer, &self.endpoint).await?.recover(request).await
+    }
+}
+
+impl Session for CloudSession {
+    async fn poll(&mut self, request: v1::PollRequest) -> Result<v1::PollReply, UplinkError> {
+        CloudSession::poll(self, request).await
+    }
+
+    async fn upload(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
+        CloudSession::upload(self, batch).await
+    }
+
+    async fn report_task(&mut self, report: v1::TaskReport) -> Result<(), UplinkError> {
+        CloudSession::report_task(self, report).await
+    }
+}
