@@ -19,6 +19,9 @@ pub(crate) enum Fault {
     Once(io::ErrorKind),
     /// This call and all after it fail, until [`FaultFs::repair`]: the disk is dead.
     ForEver(io::ErrorKind),
+    /// From this call on the disk is read-only, until [`FaultFs::repair`]: reading works, as after Linux has remounted a file
+    /// system with errors.
+    ReadOnly,
     /// The process is killed in this call: no later call has any effect, until [`FaultFs::repair`] lets the next
     /// process begin. What was written stays in the kernel's memory.
     Killed,
@@ -52,18 +55,39 @@ struct Disk {
     fault: Option<(u64, Fault)>,
     writes: u64,
     syncs: u64,
+    /// What all files together may take, where there is a limit.
+    capacity: Option<usize>,
 }
 
 impl Disk {
-    /// Counts a call; says whether it is to fail.
+    /// Counts a call that changes nothing; says whether it is to fail.
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
         match self.fault {
+            Some((_, Fault::ReadOnly)) => Ok(()),
             Some((nth, Fault::Once(kind))) if self.calls == nth => Err(kind.into()),
             Some((nth, Fault::ForEver(kind))) if self.calls >= nth => Err(kind.into()),
             Some((nth, Fault::Killed)) if self.calls >= nth => Err(io::ErrorKind::BrokenPipe.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Counts a call that changes something; says whether it is to fail.
+    fn change_call(&mut self) -> io::Result<()> {
+        self.call()?;
+        match self.fault {
+            Some((nth, Fault::ReadOnly)) if self.calls >= nth => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes can still be written.
+    fn room(&self) -> usize {
+        let used = |capacity: usize| {
+            let inodes: BTreeSet<_> = self.live.values().collect();
+            capacity.saturating_sub(inodes.iter().map(|inode| self.inodes[**inode].live.len()).sum())
+        };
+        self.capacity.map_or(usize::MAX, used)
     }
 
     /// Whether the process was killed in an earlier call than this one.
@@ -117,6 +141,11 @@ impl FaultFs {
         let mut disk = self.disk();
         let calls = disk.calls;
         disk.fault.take().is_some_and(|(nth, _)| calls >= nth)
+    }
+
+    /// Gives the disk a size, or takes the limit away.
+    pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
+        self.disk().capacity = bytes;
     }
 
     /// How many writes and how many file syncs there have been.
@@ -205,6 +234,7 @@ impl FaultFs {
                 target.live.insert(path.clone(), new);
             }
             target.durable = target.live.clone();
+            target.capacity = source.capacity;
         }
         drop(source);
         copy
@@ -216,9 +246,15 @@ impl Fs for FaultFs {
         self.disk().call()
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+    fn partition_bytes(&self, _path: &Path) -> io::Result<u64> {
         let mut disk = self.disk();
         disk.call()?;
+        Ok(disk.capacity.map_or(u64::MAX, |bytes| bytes as u64))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
+        let mut disk = self.disk();
+        disk.change_call()?;
         let inode = match disk.inode(path) {
             Ok(inode) => {
                 disk.inodes[inode].live.clear();
@@ -237,7 +273,7 @@ impl Fs for FaultFs {
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn FsFile>> {
         let mut disk = self.disk();
-        disk.call()?;
+        disk.change_call()?;
         let inode = disk.inode(path)?;
         Ok(Box::new(OpenFile { fs: self.clone(), inode }))
     }
@@ -261,7 +297,7 @@ impl Fs for FaultFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.call()?;
+        disk.change_call()?;
         let inode = disk.inode(from)?;
         disk.change(NameChange::Rename(from.to_owned(), to.to_owned(), inode));
         Ok(())
@@ -269,7 +305,7 @@ impl Fs for FaultFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.call()?;
+        disk.change_call()?;
         disk.inode(path)?;
         disk.change(NameChange::Unlink(path.to_owned()));
         Ok(())
@@ -277,7 +313,7 @@ impl Fs for FaultFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.call()?;
+        disk.change_call()?;
         let unsynced = std::mem::take(&mut disk.unsynced);
         for change in unsynced {
             let path = match &change {
@@ -295,7 +331,7 @@ impl Fs for FaultFs {
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>> {
         let mut disk = self.disk();
-        disk.call()?;
+        disk.change_call()?;
         if !disk.locks.insert(path.to_owned()) {
             return Ok(None);
         }
@@ -323,20 +359,24 @@ impl FsFile for OpenFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut disk = self.fs.disk();
         disk.writes += 1;
-        let result = disk.call();
-        if disk.was_killed() {
+        let mut result = disk.change_call();
+        if disk.was_killed() || matches!(disk.fault, Some((_, Fault::ReadOnly))) && result.is_err() {
             return result;
         }
         // A write that fails has written a part.
-        let written = if result.is_ok() { bytes } else { &bytes[..bytes.len() * 2 / 3] };
-        disk.inodes[self.inode].live.extend_from_slice(written);
+        let mut written = if result.is_ok() { bytes.len() } else { bytes.len() * 2 / 3 };
+        if written > disk.room() {
+            written = disk.room();
+            result = Err(io::ErrorKind::StorageFull.into());
+        }
+        disk.inodes[self.inode].live.extend_from_slice(&bytes[..written]);
         result
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
         let mut disk = self.fs.disk();
         disk.syncs += 1;
-        let result = disk.call();
+        let result = disk.change_call();
         if matches!(disk.fault, Some((_, Fault::Killed))) && result.is_err() {
             return result;
         }
@@ -359,7 +399,7 @@ impl FsFile for OpenFile {
 
     fn set_len(&mut self, bytes: u64) -> io::Result<()> {
         let mut disk = self.fs.disk();
-        disk.call()?;
+        disk.change_call()?;
         let bytes = usize::try_from(bytes).unwrap();
         let inode = &mut disk.inodes[self.inode];
         inode.live.truncate(bytes);

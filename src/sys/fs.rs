@@ -67,6 +67,12 @@ pub trait Fs: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>>;
+
+    /// The size of the partition on which this path lies, used or not, in bytes.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn partition_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file.
@@ -174,6 +180,12 @@ impl Fs for SystemFs {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    fn partition_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = nix::sys::statvfs::statvfs(path)?;
+        // Their types differ between platforms; on Linux' 64-bit ones they are u64.
+        Ok(u64::from(found.blocks()).saturating_mul(u64::from(found.fragment_size())))
+    }
 }
 
 impl FsFile for File {
@@ -210,6 +222,13 @@ mod tests {
         assert_eq!(SystemFs.list(folder.path()).unwrap(), ["a"]);
         SystemFs.create(&path).unwrap();
         assert_eq!(SystemFs.read_at(&path, 0, 100).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_partition_has_a_size() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(SystemFs.partition_bytes(folder.path()).unwrap() > 1_000_000);
+        assert!(SystemFs.partition_bytes(&folder.path().join("missing")).is_err());
     }
 
     #[test]
