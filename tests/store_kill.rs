@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use platen::store::{Epoch, Limits, NewEpoch, Outbox, Seq};
+use platen::store::{Content, Draft, Epoch, Label, Limits, NewEpoch, Outbox, Seq};
 
 const CHILD: &str = "PLATEN_STORE_KILL_CHILD";
 const ROUNDS: u64 = 40;
@@ -37,15 +37,16 @@ fn child(dir: &Path) {
     // Bounded, in case nobody kills it.
     for cycle in 0..100_000_u64 {
         let first = outbox.last_seq().0 + 1;
-        let cycle_payloads: Vec<_> = (first..first + 1 + cycle % 4).map(payload).collect();
-        let range = outbox.append(&cycle_payloads).unwrap();
+        let drafts: Vec<_> =
+            (first..first + 1 + cycle % 4).map(|seq| Draft { payload: payload(seq), label: Label::kept() }).collect();
+        let range = outbox.append(&drafts).unwrap();
         writeln!(out, "accepted {epoch} {} {}", range.start(), range.end()).unwrap();
         out.flush().unwrap();
         if cycle % 7 == 6 {
             let upto = range.end().0 - outbox.pending() / 2;
             writeln!(out, "acknowledging {epoch} {upto} 0").unwrap();
             out.flush().unwrap();
-            outbox.acknowledge(Epoch(epoch), Seq(upto)).unwrap();
+            outbox.acknowledge(Epoch(epoch), Seq(upto), 1_764_000_000).unwrap();
         }
     }
 }
@@ -112,15 +113,15 @@ fn no_accepted_payload_is_lost_when_the_process_is_killed() {
         let epoch = outbox.epoch();
         let highest = accepted.get(&epoch.0).copied().unwrap_or(0);
         assert!(outbox.last_seq().0 >= highest, "round {round}: {highest} was accepted and is gone");
-        let waiting = outbox.next_batch(1_000_000, usize::MAX).unwrap();
+        let waiting = outbox.next_batch(1_000_000, usize::MAX).unwrap().map_or(Vec::new(), |batch| batch.entries);
         assert_eq!(waiting.len() as u64, outbox.pending(), "round {round}");
         let begun = acknowledged.get(&epoch.0).copied().unwrap_or(0);
         if let Some(first) = waiting.first() {
             assert!(first.seq.0 <= begun + 1, "round {round}: {} was removed unacknowledged", first.seq.0 - 1);
         }
         for (entry, seq) in waiting.iter().zip(waiting.first().map_or(0, |first| first.seq.0)..) {
-            assert_eq!((entry.epoch, entry.seq.0), (epoch, seq), "round {round}");
-            assert_eq!(entry.payload, payload(seq), "round {round}");
+            assert_eq!(entry.seq.0, seq, "round {round}");
+            assert_eq!(entry.content, Content::Payload(payload(seq)), "round {round}");
         }
         // An unannounced append that was found counts from here on as accepted: it may be delivered.
         accepted.insert(epoch.0, outbox.last_seq().0);

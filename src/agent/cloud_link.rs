@@ -206,16 +206,17 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     async fn deliver(&self, session: &mut L::Session) -> Result<(), RoundError> {
         for _ in 0..BATCHES_MAX {
-            let entries = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
-            // The epoch is the entries' own: after damage, what precedes it goes under its old epoch.
-            let Some((epoch, last)) = entries.last().map(|entry| (entry.epoch, entry.seq)) else { break };
-            let ack = session.upload(upload_batch(epoch, entries)).await?;
+            let batch = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
+            let Some(batch) = batch else { break };
+            // The epoch is the batch's own: after damage, what precedes it goes under its old epoch.
+            let (epoch, last) = (batch.epoch, batch.last_seq());
+            let ack = session.upload(upload_batch(batch)).await?;
             let acknowledged = Seq(ack.contiguous_seq);
             if ack.epoch != epoch.0 {
                 let detail = format!("it acknowledged epoch {:016x} where {epoch} was sent", ack.epoch);
                 return Err(UplinkError::Contract(detail).into());
             }
-            match self.outbox.acknowledge(epoch, acknowledged).await {
+            match self.outbox.acknowledge(epoch, acknowledged, self.clock.wall_unix_ms() / 1_000).await {
                 Ok(_) => {}
                 // Nothing was changed by it; the readings stay, and are sent again when the cloud has come to its senses.
                 Err(error @ (StoreError::AcknowledgedTooMuch { .. } | StoreError::UnknownEpoch(_))) => {

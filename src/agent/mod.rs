@@ -287,8 +287,9 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
 /// Says what was found when the outbox was opened.
 fn log(recovery: &Recovery) {
     tracing::info!(epoch = %recovery.epoch, pending = recovery.pending, torn_bytes = recovery.torn_bytes, "outbox opened");
-    if !recovery.set_aside.is_empty() || recovery.given_up > 0 {
-        tracing::error!(why = ?recovery.new_epoch, set_aside = ?recovery.set_aside, given_up = recovery.given_up, "the outbox was damaged");
+    if !recovery.set_aside.is_empty() || recovery.given_up > 0 || recovery.tail_lost > 0 {
+        let (given_up, tail_lost) = (recovery.given_up, recovery.tail_lost);
+        tracing::error!(why = ?recovery.new_epoch, set_aside = ?recovery.set_aside, given_up, tail_lost, "the outbox was damaged");
     }
 }
 

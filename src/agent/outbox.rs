@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::status::OutboxStatus;
-use crate::store::{Entry, Epoch, Outbox, Seq, StoreError};
+use crate::store::{Batch, Draft, Epoch, Label, Outbox, Seq, StoreError};
 
 /// A handle to the one outbox.
 #[derive(Debug, Clone)]
@@ -34,23 +34,25 @@ impl SharedOutbox {
     /// # Errors
     /// When the disk is full or failing.
     pub async fn append(&self, payloads: Vec<Vec<u8>>) -> Result<RangeInclusive<Seq>, StoreError> {
-        self.with(move |outbox| outbox.append(&payloads)).await
+        let draft = |payload| Draft { payload, label: Label::kept() };
+        let drafts: Vec<Draft> = payloads.into_iter().map(draft).collect();
+        self.with(move |outbox| outbox.append(&drafts)).await
     }
 
-    /// The oldest readings that are not acknowledged, all of one epoch.
+    /// The oldest readings that are not acknowledged, all of one epoch; `None` when none waits.
     ///
     /// # Errors
     /// When they cannot be read back.
-    pub async fn next_batch(&self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
+    pub async fn next_batch(&self, max_count: usize, max_bytes: usize) -> Result<Option<Batch>, StoreError> {
         self.with(move |outbox| outbox.next_batch(max_count, max_bytes)).await
     }
 
-    /// Takes the cloud's acknowledgement.
+    /// Takes the cloud's acknowledgement; the time is the wall clock's, seconds since 1970.
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub async fn acknowledge(&self, epoch: Epoch, seq: Seq) -> Result<(), StoreError> {
-        self.with(move |outbox| outbox.acknowledge(epoch, seq).map(drop)).await
+    pub async fn acknowledge(&self, epoch: Epoch, seq: Seq, now_unix_s: u64) -> Result<(), StoreError> {
+        self.with(move |outbox| outbox.acknowledge(epoch, seq, now_unix_s).map(drop)).await
     }
 
     async fn with<T: Send + 'static>(

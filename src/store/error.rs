@@ -13,7 +13,7 @@ pub enum StoreError {
     #[error("cannot open the outbox {}: another process has it open; end that one first", .0.display())]
     InUse(PathBuf),
     /// The operating system refused.
-    #[error("cannot {act} {}: {cause}; check that the disk is there, writable and not full", .path.display())]
+    #[error("cannot {act} {}: {cause}; {}", .path.display(), remedy(cause))]
     Io {
         /// What was tried: "write", "sync", "rename" ...
         act: &'static str,
@@ -23,7 +23,7 @@ pub enum StoreError {
         #[source]
         cause: io::Error,
     },
-    /// The outbox has reached its bound. Nothing of this append was taken.
+    /// The outbox has reached its bound, and there is nothing left to be thinned. Nothing of this append was taken.
     #[error(
         "the outbox is full ({used_bytes} of {max_bytes} bytes): nothing more is accepted until the cloud has taken something"
     )]
@@ -46,6 +46,18 @@ pub enum StoreError {
     AppendTooLong {
         /// Their length.
         bytes: usize,
+    },
+    /// A label names a base that cannot be one. Nothing of this append was taken.
+    #[error(
+        "payload {index} of this append, {seq}, names {base} as its base: a base comes before what needs it, at most 2^32 - 1 numbers"
+    )]
+    WrongBase {
+        /// Which of the payloads, from 0.
+        index: usize,
+        /// What it names.
+        base: Seq,
+        /// The number that it would have had.
+        seq: Seq,
     },
     /// An earlier failure left it unknown what is on the disk.
     #[error("the outbox takes nothing since an earlier failure ({0}): close it and open it again")]
@@ -70,8 +82,20 @@ pub enum StoreError {
         /// What is the last there.
         last: Seq,
     },
-    /// An acknowledgement names an epoch of which nothing is held (any more). Nothing was changed.
-    #[error("the acknowledgement names the epoch {0}, of which this outbox holds nothing")]
+    /// The cloud asks again for numbers that were never given. Nothing was changed.
+    #[error(
+        "the cloud asks for everything from {seq} of epoch {epoch} on, and the last payload is {last}: the cloud mixes up boxes or this box was cloned"
+    )]
+    NeverGiven {
+        /// The epoch.
+        epoch: Epoch,
+        /// What was asked for.
+        seq: Seq,
+        /// What is the last there.
+        last: Seq,
+    },
+    /// An acknowledgement, or a wish for a resend, names an epoch of which nothing is held (any more). Nothing was changed.
+    #[error("the cloud names the epoch {0}, of which this outbox holds nothing")]
     UnknownEpoch(Epoch),
     /// No randomness for a new epoch.
     #[error("cannot begin a new epoch: {0}")]
@@ -108,5 +132,28 @@ impl StoreError {
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { cause, .. }
             if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
+    /// Whether the file system is mounted read-only, as Linux does by itself after errors.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
+    /// Whether it was a sync that failed, after which it is unknown what is on the disk.
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self, Self::Io { act, .. } if act.starts_with("sync"))
+    }
+}
+
+/// What to do about an error of the operating system.
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full: make room on it",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the disk is read-only: restart the box, and replace its memory card if that does not help"
+        }
+        io::ErrorKind::PermissionDenied => "check who owns it: only this program may write there",
+        _ => "check that the disk is there, writable and not full",
     }
 }

@@ -1,21 +1,16 @@
-//! One epoch as the outbox holds it in memory: its segment files and where each record lies, without the payloads.
+//! One epoch as the outbox holds it in memory: its segment files and what is in them, some 50 bytes for each. Where a
+//! record lies is looked up in the file when it is wanted.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::{
-    Flaw, MAX_RECORD_BYTES, RECORD_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES, read_record, read_segment_header,
-};
+use super::Seq;
+use super::record::{Chain, SEGMENT_HEADER_BYTES, first_chain};
 use super::state::EpochState;
-use super::{Epoch, Seq};
-use crate::sys::Fs;
 
 /// The ending of a segment's name.
 const SEGMENT: &str = ".seg";
-/// Read at once while a segment is checked: holds the longest record, so that each step gets on.
-const WINDOW_BYTES: usize = 2 * MAX_RECORD_BYTES;
 
 /// What became of a segment file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,26 +67,22 @@ impl fmt::Display for SegmentName {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub name: SegmentName,
-    /// Lengths of the payloads, first to last: all that is needed to find them again.
-    pub payload_lengths: Vec<u32>,
+    /// The last sequence number in it; the one before its first when it has none.
+    pub last: Seq,
     /// Length of the file as far as it is good.
     pub bytes: u64,
+    /// How many of its records are thinned.
+    pub thinned: u64,
 }
 
 impl Segment {
     pub fn new(name: SegmentName) -> Self {
-        Self { name, payload_lengths: Vec::new(), bytes: SEGMENT_HEADER_BYTES as u64 }
+        let last = Seq(name.first.0.saturating_sub(1));
+        Self { name, last, bytes: SEGMENT_HEADER_BYTES as u64, thinned: 0 }
     }
 
-    /// The last sequence number in it; the one before its first when it has none.
-    pub fn last(&self) -> Seq {
-        Seq(self.name.first.0.saturating_sub(1).saturating_add(self.payload_lengths.len() as u64))
-    }
-
-    pub fn push(&mut self, payload_length: usize) {
-        // At most MAX_PAYLOAD_BYTES: always fits.
-        self.payload_lengths.push(u32::try_from(payload_length).unwrap_or(u32::MAX));
-        self.bytes += (RECORD_OVERHEAD_BYTES + payload_length) as u64;
+    pub fn is_empty(&self) -> bool {
+        self.last < self.name.first
     }
 }
 
@@ -101,110 +92,51 @@ pub(super) struct Generation {
     pub state: EpochState,
     /// Oldest first, without gaps between them.
     pub segments: VecDeque<Segment>,
+    /// The hash chain after the last record.
+    pub chain: Chain,
 }
 
 impl Generation {
     pub fn new(state: EpochState) -> Self {
-        Self { state, segments: VecDeque::new() }
+        let chain = first_chain(state.epoch());
+        Self { state, segments: VecDeque::new(), chain }
     }
 
     /// The highest sequence number ever given in this epoch.
     pub fn last(&self) -> Seq {
-        self.segments.back().map_or(Seq(0), Segment::last).max(self.state.acknowledged())
+        self.segments.back().map_or(Seq(0), |segment| segment.last).max(Seq(self.state.reached))
+    }
+
+    /// The lowest sequence number that is held, or the next one where none is.
+    pub fn first_held(&self) -> Seq {
+        self.segments.front().map_or(Seq(self.last().0.saturating_add(1)), |segment| {
+            Seq(segment.name.first.0.max(self.state.released.saturating_add(1)))
+        })
     }
 
     pub fn pending(&self) -> u64 {
-        self.last().0 - self.state.acknowledged
+        self.last().0.saturating_sub(self.state.acknowledged)
+    }
+
+    /// Whether, once it is not written any more, something of it is awaited or kept for a while.
+    pub fn is_worth_keeping(&self) -> bool {
+        let has_tail = self.segments.back().is_some_and(|segment| segment.last.0 > self.state.released);
+        self.state.epoch != 0 && (self.pending() > 0 || (has_tail && !self.state.marks.is_empty()))
+    }
+
+    /// The segment of this very file.
+    pub fn segment_mut(&mut self, name: &SegmentName) -> Option<&mut Segment> {
+        let index = self.segments.binary_search_by_key(&name.first, |segment| segment.name.first).ok()?;
+        self.segments.get_mut(index).filter(|segment| segment.name == *name)
     }
 
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
-}
 
-/// Why the check of a segment ended where it did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// At the end of the file, after a whole record.
-    Clean,
-    /// In a record (or head) of which only the beginning is there, or all zeros: it was never accepted.
-    Torn {
-        /// Bytes after the last whole record.
-        bytes: u64,
-    },
-    /// At something else than what was written.
-    Damaged(&'static str),
-}
-
-/// Checks a segment file, every record of it, and finds where its records lie.
-/// A damaged payload that the cloud holds already (up to `state.acknowledged`) does no harm and is passed over.
-pub(super) fn check_segment(
-    fs: &dyn Fs,
-    dir: &Path,
-    name: SegmentName,
-    state: &EpochState,
-) -> io::Result<(Segment, Epoch, End)> {
-    let path = name.path(dir);
-    let first = name.first;
-    let mut segment = Segment::new(name);
-    let mut epoch = state.epoch();
-    match read_segment_header(&fs.read_at(&path, 0, SEGMENT_HEADER_BYTES)?) {
-        Ok((found, seq)) => {
-            epoch = found;
-            if seq != first {
-                return Ok((segment, epoch, End::Damaged("the file has the name of another one")));
-            }
-        }
-        Err(flaw) => {
-            segment.bytes = 0;
-            let end = judge(fs, &path, 0, flaw)?;
-            return Ok((segment, epoch, end));
-        }
+    /// How many of its records were thinned, those no longer held included.
+    pub fn thinned(&self) -> u64 {
+        let held = self.segments.iter().filter(|segment| segment.last.0 > self.state.released);
+        self.state.thinned.saturating_add(held.map(|segment| segment.thinned).sum())
     }
-    loop {
-        let window = fs.read_at(&path, segment.bytes, WINDOW_BYTES)?;
-        let mut rest = window.as_slice();
-        while !rest.is_empty() {
-            let expected = Seq(segment.last().0 + 1);
-            let (seq, size) = match read_record(rest) {
-                Ok((record, size)) => (record.seq, size),
-                Err(Flaw::DamagedPayload { seq, bytes }) if seq <= state.acknowledged() => (seq, bytes),
-                // Only cut off by the window: read on from here.
-                Err(Flaw::CutOff) if window.len() == WINDOW_BYTES && rest.len() < MAX_RECORD_BYTES => break,
-                Err(flaw) => {
-                    let end = judge(fs, &path, segment.bytes, flaw)?;
-                    return Ok((segment, epoch, end));
-                }
-            };
-            if seq != expected {
-                return Ok((segment, epoch, End::Damaged("a record has another number than its place")));
-            }
-            segment.push(size - RECORD_OVERHEAD_BYTES);
-            rest = rest.get(size..).unwrap_or_default();
-        }
-        if window.len() < WINDOW_BYTES {
-            return Ok((segment, epoch, End::Clean));
-        }
-    }
-}
-
-/// Decides whether what is wrong at `offset` is a torn append or damage. Torn is only what no damage can look like:
-/// a right beginning with the rest missing, or nothing but zeros (the length of the file arrived, the data did not).
-fn judge(fs: &dyn Fs, path: &Path, offset: u64, flaw: Flaw) -> io::Result<End> {
-    let mut bytes = 0;
-    let mut all_zero = true;
-    loop {
-        let window = fs.read_at(path, offset + bytes, WINDOW_BYTES)?;
-        bytes += window.len() as u64;
-        all_zero &= window.iter().all(|byte| *byte == 0);
-        if window.len() < WINDOW_BYTES {
-            break;
-        }
-    }
-    Ok(match flaw {
-        _ if all_zero => End::Torn { bytes },
-        Flaw::CutOff => End::Torn { bytes },
-        Flaw::Damaged(what) => End::Damaged(what),
-        Flaw::DamagedPayload { .. } => End::Damaged("a payload does not match its checksum"),
-    })
 }

@@ -14,6 +14,10 @@
 //! Who may call it: uplink, enroll, tunnel, update, agent. All calls block on the disk: from async code, call them in
 //! `tokio::task::spawn_blocking`. It knows nobody but `sys`; a payload is bytes to it.
 
+mod ballast;
+mod check;
+mod delivery;
+mod entry;
 mod error;
 mod files;
 mod generation;
@@ -28,14 +32,19 @@ mod outbox_tests;
 mod record;
 mod state;
 mod system;
+mod tail;
+mod thinning;
+mod walk;
 
+pub use entry::{Batch, Content, Draft, Entry, Label, Resend};
 pub use error::StoreError;
 pub use inventory::{Inventory, KnownPrinter};
 pub use limits::{
-    DEFAULT_MAX_TOTAL_BYTES, Limits, MAX_APPEND_BYTES, MAX_INVENTORY_BYTES, MAX_KNOWN_PRINTERS, MAX_PAYLOAD_BYTES,
+    DEFAULT_MAX_TOTAL_BYTES, Limits, MAX_APPEND_BYTES, MAX_EVIDENCE_FILES, MAX_INVENTORY_BYTES, MAX_KNOWN_PRINTERS,
+    MAX_PAYLOAD_BYTES, TAIL_S,
 };
 pub use opening::{NewEpoch, Recovery};
-pub use outbox::{Entry, Outbox};
+pub use outbox::Outbox;
 pub use system::{read_bounded, write_atomically};
 
 /// Names one beginning of an outbox: random, never 0. Sequence numbers mean something only together with it.

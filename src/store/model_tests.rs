@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Entry, Epoch, Limits, Outbox, Seq, StoreError};
+use super::{Batch, Draft, Epoch, Label, Limits, Outbox, Seq, StoreError};
 use crate::sys::{Fault, FaultFs, SystemEntropy};
 
 const DIR: &str = "/box/outbox";
@@ -70,7 +70,8 @@ impl Model {
         }
         let outbox = self.outbox.as_mut().unwrap();
         let epoch = outbox.epoch();
-        let range = outbox.append(&payloads)?;
+        let draft = |payload: &Vec<u8>| Draft { payload: payload.clone(), label: Label::kept() };
+        let range = outbox.append(&payloads.iter().map(draft).collect::<Vec<_>>())?;
         assert_eq!(range.end().0 + 1 - range.start().0, payloads.len() as u64);
         for (seq, payload) in (range.start().0..).map(Seq).zip(payloads) {
             self.means(epoch, seq, &payload);
@@ -82,14 +83,14 @@ impl Model {
     /// Lets the cloud take `count` payloads of the next batch and acknowledge them.
     fn deliver(&mut self, count: usize) -> Result<(), StoreError> {
         let outbox = self.outbox.as_mut().unwrap();
-        let batch = outbox.next_batch(count, 10_000)?;
-        let Some(last) = batch.last() else { return Ok(()) };
-        for Entry { epoch, seq, payload, .. } in &batch {
-            self.means(*epoch, *seq, payload);
+        let Some(batch) = outbox.next_batch(count, 10_000)? else { return Ok(()) };
+        let (epoch, last) = (batch.epoch, batch.last_seq());
+        for entry in &batch.entries {
+            self.means(epoch, entry.seq, entry.content.payload().unwrap());
         }
-        let result = self.outbox.as_mut().unwrap().acknowledge(last.epoch, last.seq);
+        let result = self.outbox.as_mut().unwrap().acknowledge(epoch, last, 0);
         // Also when it failed, the acknowledgement may have become durable.
-        self.acknowledged.insert(last.epoch, last.seq);
+        self.acknowledged.insert(epoch, last);
         result.map(|_| ())
     }
 
@@ -102,20 +103,21 @@ impl Model {
         let copy = Outbox::open_on(Arc::new(self.fs.copy()), &SystemEntropy, Path::new(DIR), LIMITS);
         let (mut copy, _) = copy.unwrap();
         for _ in 0..1_000 {
-            let batch = copy.next_batch(7, 1_000).unwrap();
-            let Some(last) = batch.last() else { break };
-            copy.acknowledge(last.epoch, last.seq).unwrap();
-            waiting.extend(batch);
+            let Some(batch) = copy.next_batch(7, 1_000).unwrap() else { break };
+            copy.acknowledge(batch.epoch, batch.last_seq(), 0).unwrap();
+            let Batch { epoch, entries, .. } = batch;
+            let whole = |payload: Option<&[u8]>| payload.unwrap().to_vec();
+            waiting.extend(entries.into_iter().map(|entry| (epoch, entry.seq, whole(entry.content.payload()))));
         }
         assert_eq!(waiting.len(), pending);
         let mut payloads = BTreeSet::new();
         let mut before: BTreeMap<Epoch, Seq> = BTreeMap::new();
-        for entry in &waiting {
-            self.means(entry.epoch, entry.seq, &entry.payload);
-            assert!(self.attempted.contains(&entry.payload), "a payload that nobody appended");
-            assert!(payloads.insert(entry.payload.clone()), "a payload is there twice");
-            if let Some(before) = before.insert(entry.epoch, entry.seq) {
-                assert_eq!(entry.seq.0, before.0 + 1, "a gap");
+        for (epoch, seq, payload) in &waiting {
+            self.means(*epoch, *seq, payload);
+            assert!(self.attempted.contains(payload), "a payload that nobody appended");
+            assert!(payloads.insert(payload.clone()), "a payload is there twice");
+            if let Some(before) = before.insert(*epoch, *seq) {
+                assert_eq!(seq.0, before.0 + 1, "a gap");
             }
         }
         let mut waiting = waiting.iter();
@@ -123,7 +125,7 @@ impl Model {
             if self.acknowledged.get(epoch).is_some_and(|acknowledged| seq <= acknowledged) {
                 continue;
             }
-            let found = waiting.any(|entry| (entry.epoch, entry.seq) == (*epoch, *seq) && entry.payload == *payload);
+            let found = waiting.any(|entry| entry == &(*epoch, *seq, payload.clone()));
             assert!(found, "accepted and lost (or out of order): {seq} of epoch {epoch}");
         }
     }

@@ -8,10 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::ballast::{Reserve, STATE};
+use super::check::{End, check_segment};
 use super::files::TEMPORARY;
-use super::generation::{End, Generation, Segment, SegmentName, Standing, check_segment};
+use super::generation::{Generation, SegmentName, Standing};
 use super::limits::{MAX_CLOSED_EPOCHS, MAX_EVIDENCE_FILES};
-use super::state::{EpochState, State};
+use super::state::{AgeClock, EpochState, State};
 use super::{Epoch, Seq, StoreError};
 use crate::sys::{Entropy, Fs, FsFile};
 
@@ -30,6 +32,8 @@ pub struct Recovery {
     pub set_aside: Vec<String>,
     /// Payloads given up because there were too many damaged epochs.
     pub given_up: u64,
+    /// Payloads that were damaged after the cloud had them, so that they could not be sent again should it ask.
+    pub tail_lost: u64,
 }
 
 /// Why an outbox began a new epoch.
@@ -60,11 +64,9 @@ pub(super) struct Opened {
     pub closed: Vec<Generation>,
     /// The last segment of the current epoch, ready to be appended to.
     pub active: Option<Box<dyn FsFile>>,
+    pub clock: AgeClock,
     pub recovery: Recovery,
 }
-
-/// Name of the state file.
-pub(super) const STATE: &str = "state";
 
 /// Files that are to be set aside, and as what.
 type SetAside = BTreeMap<SegmentName, Standing>;
@@ -80,12 +82,57 @@ struct Flawed {
     standing: Standing,
 }
 
+/// The files of an outbox: of each generation, by their first number.
+type Files = BTreeMap<u32, Vec<SegmentName>>;
+
 /// Reads an outbox, repairs it and leaves it ready for use. The caller holds the lock.
-pub(super) fn load(fs: &dyn Fs, entropy: &dyn Entropy, dir: &Path) -> Result<Opened, StoreError> {
-    let mut files: BTreeMap<u32, Vec<SegmentName>> = BTreeMap::new();
+pub(super) fn load(reserve: Reserve<'_>, entropy: &dyn Entropy) -> Result<Opened, StoreError> {
+    let Reserve { fs, dir, .. } = reserve;
+    let files = list(fs, dir)?;
+    let stored = State::load(fs, &dir.join(STATE))?;
+    let mut reader = Reader { fs, dir, files: &files, torn_bytes: 0, tail_lost: 0, set_aside: SetAside::new() };
+    let Found { current, mut closed, new_epoch, last_generation, clock } = reader.everything(stored.as_ref())?;
+    let Reader { torn_bytes, tail_lost, set_aside, .. } = reader;
+
+    closed.retain(Generation::is_worth_keeping);
+    let mut given_up = 0;
+    while closed.len() > MAX_CLOSED_EPOCHS {
+        // First one of which nothing is awaited.
+        let oldest = closed.iter().position(|generation| generation.pending() == 0).unwrap_or(0);
+        given_up += closed.remove(oldest).pending();
+    }
+    let mut current = match current {
+        Some(current) => current,
+        None => Generation::new(EpochState::new(last_generation.saturating_add(1), entropy.nonzero_u64()?)),
+    };
+    let closed_states = closed.iter().map(|generation| generation.state.clone()).collect();
+    let state = State::new(clock, current.state.clone(), closed_states);
+    if stored.as_ref() != Some(&Ok(state.clone())) {
+        if matches!(new_epoch, Some(NewEpoch::StateLost { .. })) && stored.is_some() {
+            let path = dir.join(STATE);
+            let aside = dir.join(format!("{STATE}{}", Standing::Corrupt.suffix()));
+            fs.rename(&path, &aside).map_err(StoreError::io("set aside", &path))?;
+        }
+        reserve.save(&state)?;
+    }
+
+    // From here on: nothing that would be missed if the power failed.
+    let set_aside = tidy(fs, dir, &files, &mut closed, &mut current, &set_aside);
+    let active = open_active(fs, dir, &mut current)?;
+    fs.sync_dir(dir).map_err(StoreError::io("sync the folder", dir))?;
+
+    let pending = current.pending() + closed.iter().map(Generation::pending).sum::<u64>();
+    let epoch = current.state.epoch();
+    let recovery = Recovery { epoch, new_epoch, pending, torn_bytes, set_aside, given_up, tail_lost };
+    Ok(Opened { current, closed, active, clock, recovery })
+}
+
+/// Lists the segment files and removes what is left over from an interrupted replacement.
+fn list(fs: &dyn Fs, dir: &Path) -> Result<Files, StoreError> {
+    let mut files = Files::new();
     for name in fs.list(dir).map_err(StoreError::io("list", dir))? {
         if name.ends_with(TEMPORARY) {
-            // Left over from an interrupted replacement. Should it stay, the next replacement overwrites it.
+            // Should it stay, the next replacement overwrites it.
             let _ = fs.remove(&dir.join(&name));
         } else if let Some(name) = SegmentName::parse(&name) {
             files.entry(name.generation).or_default().push(name);
@@ -94,152 +141,195 @@ pub(super) fn load(fs: &dyn Fs, entropy: &dyn Entropy, dir: &Path) -> Result<Ope
     for names in files.values_mut() {
         names.sort_by_key(|name| name.first);
     }
+    Ok(files)
+}
 
-    let stored = State::load(fs, &dir.join(STATE))?;
-    let newest = files.keys().next_back().copied().unwrap_or(0);
-    let mut reader = Reader { fs, dir, files: &files, torn_bytes: 0 };
-    let mut new_epoch = None;
-    let mut set_aside = SetAside::new();
-    let mut closed = Vec::new();
-    let mut current = None;
-    let mut last_generation = newest;
-    match &stored {
-        Some(Ok(state)) if newest <= state.current.generation => {
-            last_generation = state.current.generation;
-            for epoch in &state.closed {
-                closed.push(reader.closed(*epoch, &mut set_aside)?);
-            }
-            let (generation, flawed) = reader.read(state.current, true)?;
-            if let Some(flawed) = flawed {
-                reader.set_aside_from(&generation, &flawed, &mut set_aside);
-                let kept_up_to = generation.last();
-                new_epoch = Some(NewEpoch::Damaged { file: flawed.file, what: flawed.what, kept_up_to });
-                closed.push(generation);
-            } else {
-                current = Some(generation);
-            }
-        }
-        None if files.is_empty() => new_epoch = Some(NewEpoch::First),
-        lost => {
-            let what = match lost {
-                Some(Ok(_)) => "the state file is older than the segments",
-                Some(Err(what)) => what,
-                None => "the state file is missing",
-            };
-            new_epoch = Some(NewEpoch::StateLost { what });
-            for (generation, names) in &files {
-                let first = names.first().map_or(1, |name| name.first.0);
-                let state = EpochState { generation: *generation, epoch: 0, acknowledged: first.saturating_sub(1) };
-                closed.push(reader.closed(state, &mut set_aside)?);
-            }
-        }
-    }
-    let torn_bytes = reader.torn_bytes;
-
-    closed.retain(|generation| generation.pending() > 0 && generation.state.epoch != 0);
-    let mut given_up = 0;
-    while closed.len() > MAX_CLOSED_EPOCHS {
-        given_up += closed.remove(0).pending();
-    }
-    let mut current = match current {
-        Some(current) => current,
-        None => {
-            let epoch = entropy.nonzero_u64()?;
-            Generation::new(EpochState { generation: last_generation.saturating_add(1), epoch, acknowledged: 0 })
-        }
-    };
-    let state = State::new(current.state, closed.iter().map(|generation| generation.state).collect());
-    if stored.as_ref() != Some(&Ok(state.clone())) {
-        let path = dir.join(STATE);
-        if matches!(new_epoch, Some(NewEpoch::StateLost { .. })) && stored.is_some() {
-            let aside = dir.join(format!("{STATE}{}", Standing::Corrupt.suffix()));
-            fs.rename(&path, &aside).map_err(StoreError::io("set aside", &path))?;
-        }
-        state.save(fs, &path)?;
-    }
-
-    // From here on: nothing that would be missed if the power failed.
-    let set_aside = tidy(fs, dir, &files, &mut closed, &current, &set_aside);
-    let active = open_active(fs, dir, &mut current)?;
-    fs.sync_dir(dir).map_err(StoreError::io("sync the folder", dir))?;
-
-    let pending = current.pending() + closed.iter().map(Generation::pending).sum::<u64>();
-    let epoch = current.state.epoch();
-    let recovery = Recovery { epoch, new_epoch, pending, torn_bytes, set_aside, given_up };
-    Ok(Opened { current, closed, active, recovery })
+/// What the files say.
+struct Found {
+    /// The epoch that was written, if it can be written on.
+    current: Option<Generation>,
+    closed: Vec<Generation>,
+    new_epoch: Option<NewEpoch>,
+    last_generation: u32,
+    clock: AgeClock,
 }
 
 /// Reads generations; shares what they all need.
 struct Reader<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
-    files: &'a BTreeMap<u32, Vec<SegmentName>>,
+    files: &'a Files,
     torn_bytes: u64,
+    tail_lost: u64,
+    set_aside: SetAside,
 }
 
 impl Reader<'_> {
-    /// Reads an epoch that is not written any more: what is good of it counts, the rest is set aside.
-    fn closed(&mut self, state: EpochState, set_aside: &mut SetAside) -> Result<Generation, StoreError> {
-        let (generation, flawed) = self.read(state, false)?;
-        if let Some(flawed) = flawed {
-            self.set_aside_from(&generation, &flawed, set_aside);
+    fn everything(&mut self, stored: Option<&Result<State, &'static str>>) -> Result<Found, StoreError> {
+        let newest = self.files.keys().next_back().copied().unwrap_or(0);
+        let none = Found {
+            current: None,
+            closed: Vec::new(),
+            new_epoch: None,
+            last_generation: newest,
+            clock: AgeClock::default(),
+        };
+        match stored {
+            Some(Ok(state)) if newest <= state.current.generation => {
+                let mut found = Found { last_generation: state.current.generation, clock: state.clock, ..none };
+                for epoch in &state.closed {
+                    found.closed.push(self.closed(epoch.clone())?);
+                }
+                let (generation, flawed) = self.read(state.current.clone(), true)?;
+                if let Some(flawed) = flawed {
+                    let generation = self.close(generation, &flawed);
+                    let kept_up_to = generation.segments.back().map_or(Seq(0), |segment| segment.last);
+                    found.new_epoch = Some(NewEpoch::Damaged { file: flawed.file, what: flawed.what, kept_up_to });
+                    found.closed.push(generation);
+                } else {
+                    found.current = Some(generation);
+                }
+                Ok(found)
+            }
+            None if self.files.is_empty() => Ok(Found { new_epoch: Some(NewEpoch::First), ..none }),
+            lost => {
+                let what = match lost {
+                    Some(Ok(_)) => "the state file is older than the segments",
+                    Some(Err(what)) => what,
+                    None => "the state file is missing",
+                };
+                let mut found = Found { new_epoch: Some(NewEpoch::StateLost { what }), ..none };
+                for (generation, names) in self.files {
+                    let mut state = EpochState::new(*generation, 0);
+                    state.released = names.first().map_or(1, |name| name.first.0).saturating_sub(1);
+                    (state.acknowledged, state.reached) = (state.released, state.released);
+                    found.closed.push(self.closed(state)?);
+                }
+                Ok(found)
+            }
         }
-        Ok(generation)
     }
 
-    fn set_aside_from(&self, generation: &Generation, flawed: &Flawed, set_aside: &mut SetAside) {
+    /// Reads an epoch that is not written any more: what is good of it counts, the rest is set aside.
+    fn closed(&mut self, state: EpochState) -> Result<Generation, StoreError> {
+        Ok(match self.read(state, false)? {
+            (generation, Some(flawed)) => self.close(generation, &flawed),
+            (generation, None) => generation,
+        })
+    }
+
+    /// Ends an epoch where it stops being good.
+    fn close(&mut self, mut generation: Generation, flawed: &Flawed) -> Generation {
         let names = self.files.get(&generation.state.generation).map_or(&[][..], Vec::as_slice);
         for name in names.iter().filter(|name| name.first >= flawed.from && name.standing == Standing::Good) {
             let standing = if name.first == flawed.from { flawed.standing } else { Standing::Behind };
-            set_aside.insert(name.clone(), standing);
+            self.set_aside.insert(name.clone(), standing);
         }
+        // No number is given in it any more; what is not there any more is not awaited.
+        let found = generation.segments.back().map_or(0, |segment| segment.last.0);
+        generation.state.reached = generation.state.reached.min(found.max(generation.state.acknowledged));
+        generation
     }
 
     /// Reads the segments of one epoch as far as they are good and without gaps.
     /// An epoch number of 0 means that it is to be learnt from the first segment.
     fn read(&mut self, state: EpochState, is_current: bool) -> Result<(Generation, Option<Flawed>), StoreError> {
         let mut generation = Generation::new(state);
-        let names = self.files.get(&state.generation).map_or(&[][..], Vec::as_slice);
+        let names = self.files.get(&generation.state.generation).map_or(&[][..], Vec::as_slice);
         let names: Vec<_> = names.iter().filter(|name| name.standing != Standing::Behind).collect();
-        let mut expected = Seq(state.acknowledged.saturating_add(1));
-        let mut seen = false;
         for (i, &name) in names.iter().enumerate() {
             let next = names.get(i + 1);
-            // The next one begins where the cloud has everything before it: this one is done with.
-            if next.is_some_and(|next| next.first <= expected && !seen) {
+            let expected = match generation.segments.back() {
+                // A leftover of files that were joined: all of it is in the one before.
+                Some(segment) if name.first <= segment.last => continue,
+                Some(segment) => segment.last.0.saturating_add(1),
+                // The next one begins where all before it is let go: this one is done with.
+                None if next.is_some_and(|next| next.first.0 <= generation.state.released.saturating_add(1)) => {
+                    continue;
+                }
+                None => generation.state.released.saturating_add(1),
+            };
+            if name.first.0 > expected && !self.pass_over(&mut generation, name.first) {
+                let what = "what should precede it is missing";
+                return Ok((generation, Some(Flawed::at(name, what, Standing::Behind))));
+            }
+            let Some((what, standing)) = self.read_segment(&mut generation, name, next.is_none(), is_current)? else {
+                continue;
+            };
+            // What the cloud had already is not worth ending the epoch for.
+            if let Some(next) = next
+                && self.pass_over(&mut generation, next.first)
+            {
+                if name.standing == Standing::Good {
+                    self.set_aside.insert(name.clone(), standing);
+                }
                 continue;
             }
-            let flaw = |what, standing| Flawed { what, file: name.to_string(), from: name.first, standing };
-            let fits = if seen { name.first == expected } else { name.first <= expected };
-            if !fits {
-                return Ok((generation, Some(flaw("what should precede it is missing", Standing::Behind))));
-            }
-            seen = true;
-            let (segment, epoch, end) = check_segment(self.fs, self.dir, name.clone(), &generation.state)
-                .map_err(StoreError::io("read", &name.path(self.dir)))?;
-            if generation.state.epoch == 0 {
-                generation.state.epoch = epoch.0;
-            }
-            if epoch != generation.state.epoch() {
-                return Ok((generation, Some(flaw("it is of another epoch", Standing::Behind))));
-            }
-            expected = Seq(segment.last().0.saturating_add(1));
-            generation.segments.push_back(segment);
-            match end {
-                End::Clean => {}
-                End::Torn { bytes } if next.is_none() => self.torn_bytes += if is_current { bytes } else { 0 },
-                End::Torn { .. } => return Ok((generation, Some(flaw("its end is missing", Standing::Corrupt)))),
-                End::Damaged(what) => return Ok((generation, Some(flaw(what, Standing::Corrupt)))),
-            }
+            return Ok((generation, Some(Flawed::at(name, what, standing))));
         }
-        let found = generation.segments.back().map_or(Seq(0), Segment::last);
-        if found < state.acknowledged() {
+        let found = generation.segments.back().map_or(Seq(0), |segment| segment.last);
+        if found.0 < generation.state.reached {
             // The cloud has more than the disk: the disk forgot something that it had promised to hold.
-            let (file, from) = names.last().map_or((String::new(), Seq(0)), |name| (name.to_string(), name.first));
             let what = "the newest records are missing";
-            return Ok((generation, Some(Flawed { what, file, from, standing: Standing::Corrupt })));
+            let flawed = match names.last() {
+                Some(name) => Flawed::at(name, what, Standing::Corrupt),
+                None => Flawed { what, file: String::new(), from: Seq(0), standing: Standing::Corrupt },
+            };
+            return Ok((generation, Some(flawed)));
         }
         Ok((generation, None))
+    }
+
+    /// Reads one segment into the generation; says what is wrong with it.
+    fn read_segment(
+        &mut self,
+        generation: &mut Generation,
+        name: &SegmentName,
+        is_last: bool,
+        is_current: bool,
+    ) -> Result<Option<(&'static str, Standing)>, StoreError> {
+        let before = (!generation.segments.is_empty()).then_some(generation.chain);
+        let checked = check_segment(self.fs, self.dir, name.clone(), &generation.state, before)
+            .map_err(StoreError::io("read", &name.path(self.dir)))?;
+        if generation.state.epoch == 0 {
+            generation.state.epoch = checked.epoch.0;
+        }
+        if checked.epoch != generation.state.epoch() {
+            return Ok(Some(("it is of another epoch", Standing::Behind)));
+        }
+        if checked.segment.bytes > 0 {
+            generation.chain = checked.chain;
+        }
+        generation.segments.push_back(checked.segment);
+        Ok(match checked.end {
+            End::Clean => None,
+            End::Torn { bytes } if is_last => {
+                self.torn_bytes += if is_current { bytes } else { 0 };
+                None
+            }
+            End::Torn { .. } => Some(("its end is missing", Standing::Corrupt)),
+            End::Damaged(what) => Some((what, Standing::Corrupt)),
+        })
+    }
+
+    /// Lets go of everything before `next`, if the cloud has had all of it.
+    fn pass_over(&mut self, generation: &mut Generation, next: Seq) -> bool {
+        let up_to = next.0.saturating_sub(1);
+        let state = &mut generation.state;
+        if up_to > state.reached || up_to <= state.released {
+            return false;
+        }
+        self.tail_lost += up_to - state.released;
+        state.released = up_to;
+        state.acknowledged = state.acknowledged.max(up_to);
+        generation.segments.clear();
+        true
+    }
+}
+
+impl Flawed {
+    fn at(name: &SegmentName, what: &'static str, standing: Standing) -> Self {
+        Self { what, file: name.to_string(), from: name.first, standing }
     }
 }
 
@@ -248,17 +338,17 @@ impl Reader<'_> {
 fn tidy(
     fs: &dyn Fs,
     dir: &Path,
-    files: &BTreeMap<u32, Vec<SegmentName>>,
+    files: &Files,
     closed: &mut [Generation],
-    current: &Generation,
+    current: &mut Generation,
     set_aside: &SetAside,
 ) -> Vec<String> {
     let mut told = Vec::new();
     let mut evidence = Vec::new();
     for name in files.values().flatten() {
-        let mut segments =
-            closed.iter_mut().flat_map(|generation| &mut generation.segments).filter(|segment| segment.name == *name);
-        let in_use = segments.next();
+        let generation =
+            closed.iter_mut().chain([&mut *current]).find(|known| known.state.generation == name.generation);
+        let in_use = generation.and_then(|known| known.segment_mut(name));
         if let Some(standing) = set_aside.get(name) {
             let aside = SegmentName { standing: *standing, ..name.clone() };
             if fs.rename(&name.path(dir), &aside.path(dir)).is_err() {
@@ -269,7 +359,7 @@ fn tidy(
                 Some(segment) => segment.name = aside,
                 None => evidence.push(aside),
             }
-        } else if in_use.is_some() || current.segments.iter().any(|segment| segment.name == *name) {
+        } else if in_use.is_some() {
             // Something in it is awaited, or it is the one that is written.
         } else if name.standing == Standing::Good {
             let _ = fs.remove(&name.path(dir));

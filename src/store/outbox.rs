@@ -1,50 +1,42 @@
 //! The outbox: a queue on the disk between accepting a reading and the cloud's acknowledgement of it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ballast::Reserve;
+use super::delivery::Place;
 use super::files::parent;
 use super::generation::{Generation, Segment, SegmentName, Standing};
-use super::limits::{BALLAST_BYTES, Limits, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES};
-use super::opening::{self, Opened, Recovery, STATE};
-use super::record::{
-    Flaw, RECORD_OVERHEAD_BYTES, SEGMENT_HEADER_BYTES, read_record, write_record, write_segment_header,
-};
-use super::state::State;
-use super::{Epoch, Seq, StoreError};
+use super::limits::{Limits, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, ROOM_PERCENT};
+use super::opening::{self, Opened, Recovery};
+use super::record::{RECORD_HEAD_BYTES, SEGMENT_HEADER_BYTES, next_chain, write_record, write_segment_header};
+use super::state::{AgeClock, EpochState, State};
+use super::{Draft, Epoch, Seq, StoreError};
 use crate::sys::{Entropy, Fs, FsFile, FsLock, SystemEntropy, SystemFs};
 
 /// Name of the file whose lock says that the outbox is open.
 const LOCK: &str = "lock";
-/// Name of the file that keeps some space back.
-const BALLAST: &str = "ballast";
-
-/// An accepted payload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The epoch in which it was accepted. All entries of one batch have the same; it can be an older one than
-    /// [`Outbox::epoch`] after damage.
-    pub epoch: Epoch,
-    /// Its number there.
-    pub seq: Seq,
-    /// SHA-256 of the payload as it was accepted.
-    pub sha256: [u8; 32],
-    /// The payload, byte for byte.
-    pub payload: Vec<u8>,
-}
 
 /// The queue. One process has it open at a time.
 pub struct Outbox {
-    fs: Arc<dyn Fs>,
-    dir: PathBuf,
-    limits: Limits,
-    current: Generation,
-    /// Epochs that ended with damage and still have something to deliver, oldest first.
-    closed: Vec<Generation>,
-    /// The last segment of the current epoch.
-    active: Option<Box<dyn FsFile>>,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) dir: PathBuf,
+    pub(super) limits: Limits,
+    pub(super) current: Generation,
+    /// Epochs that ended with damage and still have something to deliver or to keep, oldest first.
+    pub(super) closed: Vec<Generation>,
+    /// The last segment of the current epoch, if it may be written on.
+    pub(super) active: Option<Box<dyn FsFile>>,
+    pub(super) clock: AgeClock,
+    /// How long the outbox had lived when that was last written down.
+    pub(super) saved_lived_s: u64,
+    /// Where the last batch began.
+    pub(super) place: Option<Place>,
+    /// Set when thinning has found no more: the newest day of each printer then.
+    pub(super) thinned_out: Option<HashMap<u64, u32>>,
     /// Set after a failure that leaves it unknown what is on the disk.
     failed: Option<String>,
     _lock: FsLock,
@@ -60,7 +52,7 @@ impl fmt::Debug for Outbox {
 
 impl Outbox {
     /// Opens the outbox in this folder (made where missing), checks every record in it and repairs what a power cut
-    /// or the flash has done.
+    /// or the flash has done. On a full disk an outbox that exists can be opened; on a read-only one none can.
     ///
     /// # Errors
     /// When another process has it open, or the disk refuses. Damage is no error: it is told in [`Recovery`].
@@ -83,9 +75,23 @@ impl Outbox {
         let lock_path = dir.join(LOCK);
         let lock = fs.try_lock(&lock_path).map_err(StoreError::io("lock", &lock_path))?;
         let lock = lock.ok_or_else(|| StoreError::InUse(dir.to_owned()))?;
-        let Opened { current, closed, active, recovery } = opening::load(&*fs, entropy, dir)?;
-        let outbox = Self { fs, dir: dir.to_owned(), limits, current, closed, active, failed: None, _lock: lock };
-        outbox.keep_ballast();
+        let reserve = Reserve { fs: &*fs, dir, limits };
+        let Opened { current, closed, active, clock, recovery } = opening::load(reserve, entropy)?;
+        reserve.keep_ballast();
+        let outbox = Self {
+            fs,
+            dir: dir.to_owned(),
+            limits,
+            current,
+            closed,
+            active,
+            clock,
+            saved_lived_s: clock.lived_s,
+            place: None,
+            thinned_out: None,
+            failed: None,
+            _lock: lock,
+        };
         Ok((outbox, recovery))
     }
 
@@ -101,297 +107,244 @@ impl Outbox {
         self.current.last()
     }
 
+    /// Up to where the cloud holds everything of [`epoch`](Self::epoch), as it said itself.
+    #[must_use]
+    pub fn acknowledged_seq(&self) -> Seq {
+        self.current.state.acknowledged()
+    }
+
     /// Payloads accepted and not yet acknowledged, in all epochs.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.generations().map(Generation::pending).sum()
     }
 
-    /// Bytes of records on the disk, counted against [`Limits::max_total_bytes`].
+    /// Payloads of [`epoch`](Self::epoch) that were thinned since it began.
+    #[must_use]
+    pub fn thinned(&self) -> u64 {
+        self.current.thinned()
+    }
+
+    /// Bytes of segment files on the disk, counted against [`Limits::max_total_bytes`].
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.generations().map(Generation::bytes).sum()
     }
 
     /// Accepts these payloads, all or none, in this order: one write and one fdatasync. When it returns `Ok`, they
-    /// will be delivered, whatever happens to the power. Returns their sequence numbers (an empty range, starting
-    /// after the last, for no payloads).
+    /// will be delivered, whatever happens to the power; of those whose [label](super::Label) allows it, should the
+    /// room get scarce, number and hash only. Returns their sequence numbers (an empty range, starting after the last,
+    /// for no payloads).
+    ///
+    /// Where they would pass the quota (or the disk is full), room is made first: what the cloud has already is let go,
+    /// then records are thinned, down to nine tenths of the quota. That takes longer than usual: the outbox is read
+    /// and files are rewritten.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::PayloadTooLong`] and [`StoreError::AppendTooLong`] change nothing. After
-    /// any other error nothing more is taken until the outbox is opened again. These payloads are not accepted then;
-    /// only if the process ends or the power fails before the outbox could undo the write, they may be found all
-    /// the same.
-    pub fn append(&mut self, payloads: &[Vec<u8>]) -> Result<RangeInclusive<Seq>, StoreError> {
+    /// [`StoreError::Full`], [`StoreError::PayloadTooLong`], [`StoreError::AppendTooLong`] and [`StoreError::WrongBase`]
+    /// accept nothing and harm nothing. After any other error nothing more is taken until the outbox is opened again.
+    /// These payloads are not accepted then; only if the process ends or the power fails before the outbox could undo
+    /// the write, they may be found all the same.
+    pub fn append(&mut self, drafts: &[Draft]) -> Result<RangeInclusive<Seq>, StoreError> {
         self.check_usable()?;
         let first = Seq(self.last_seq().0.saturating_add(1));
-        let last = Seq(self.last_seq().0.saturating_add(payloads.len() as u64));
-        if payloads.is_empty() {
+        let last = Seq(self.last_seq().0.saturating_add(drafts.len() as u64));
+        if drafts.is_empty() {
             return Ok(first..=last);
         }
-        let size = size_of_append(payloads)?;
-        let begin_segment = self.current.segments.back().is_none_or(|segment| {
-            !segment.payload_lengths.is_empty() && segment.bytes + size > self.limits.segment_bytes
-        });
-        self.check_space(size, begin_segment)?;
-
-        let mut buffer = Vec::with_capacity(SEGMENT_HEADER_BYTES + usize::try_from(size).unwrap_or(0));
-        if begin_segment {
-            write_segment_header(&mut buffer, self.epoch(), first);
+        let size = size_of_append(first, drafts)?;
+        self.note_days(drafts);
+        self.make_room(drafts, size + SEGMENT_HEADER_BYTES as u64)?;
+        let mut written = self.write(first, drafts, size);
+        if written.as_ref().is_err_and(Undone::can_be_tried_again) && self.make_space(drafts, size)? {
+            written = self.write(first, drafts, size);
         }
-        for (seq, payload) in (first.0..).zip(payloads) {
-            write_record(&mut buffer, Seq(seq), payload);
+        match written {
+            Ok(()) => {}
+            Err(Undone { error, .. }) => return Err(self.fail(error)),
         }
-        let written = if begin_segment { self.write_new_segment(first, &buffer) } else { self.write_active(&buffer) };
-        if let Err(error) = written {
-            return Err(self.fail(error));
-        }
-        if let Some(segment) = self.current.segments.back_mut() {
-            for payload in payloads {
-                segment.push(payload.len());
-            }
-        }
-        if begin_segment {
-            self.remove_delivered();
+        let max_bytes = self.limits.max_total_bytes;
+        if self.used_bytes() > max_bytes {
+            // Counted upon when room was made: what was written before is delivered, and not the last segment any more.
+            self.give_up_tail(self.used_bytes() - max_bytes)?;
         }
         Ok(first..=last)
     }
 
-    /// The oldest payloads that are not acknowledged, in order, all of one epoch. At most `max_count`, and at most
-    /// `max_bytes` of payload together, but always at least one when there is any (and `max_count` is not 0): a
-    /// payload must not be able to block the queue.
-    ///
-    /// # Errors
-    /// When the disk refuses, or a record is not what was written. Then nothing more is taken until the outbox is
-    /// opened again, which sets the file aside.
-    pub fn next_batch(&mut self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        match self.read_batch(max_count, max_bytes.min(MAX_APPEND_BYTES)) {
-            Err(error @ StoreError::Damaged { .. }) => Err(self.fail(error)),
-            other => other,
+    /// Writes the records of an append.
+    fn write(&mut self, first: Seq, drafts: &[Draft], size: u64) -> Result<(), Undone> {
+        let begin_segment = self.active.is_none()
+            || self
+                .current
+                .segments
+                .back()
+                .is_none_or(|segment| !segment.is_empty() && segment.bytes + size > self.limits.segment_bytes);
+        let mut buffer = Vec::with_capacity(SEGMENT_HEADER_BYTES + usize::try_from(size).unwrap_or(0));
+        if begin_segment {
+            write_segment_header(&mut buffer, self.epoch(), first, &self.current.chain);
         }
+        let mut chain = self.current.chain;
+        for (seq, draft) in (first.0..).map(Seq).zip(drafts) {
+            let sha256 = write_record(&mut buffer, seq, &draft.label, &draft.payload);
+            chain = next_chain(&chain, seq, &sha256);
+        }
+        if begin_segment {
+            self.write_new_segment(first, &buffer)?;
+        } else {
+            self.write_active(&buffer)?;
+        }
+        if let Some(segment) = self.current.segments.back_mut() {
+            segment.last = Seq(first.0 + drafts.len() as u64 - 1);
+            segment.bytes += size;
+        }
+        self.current.chain = chain;
+        Ok(())
     }
 
-    /// Takes note that the cloud holds everything of this epoch up to this number, durably, and frees the space of
-    /// whole segments. Returns how many payloads were newly acknowledged: 0 when the cloud told nothing new. (A
-    /// cloud that was restored from a backup may tell less than before; what is deleted here cannot be sent again.)
-    ///
-    /// # Errors
-    /// When the number or the epoch was never given (nothing is changed then), or the disk refuses.
-    pub fn acknowledge(&mut self, epoch: Epoch, seq: Seq) -> Result<u64, StoreError> {
-        self.check_usable()?;
-        let known = self.generations().find(|generation| generation.state.epoch() == epoch);
-        let (last, before) = match known {
-            Some(generation) => (generation.last(), generation.state.acknowledged()),
-            None => return Err(StoreError::UnknownEpoch(epoch)),
-        };
-        if seq > last {
-            return Err(StoreError::AcknowledgedTooMuch { epoch, seq, last });
+    /// Sees that an append of so many bytes fits into the quota.
+    fn make_room(&mut self, drafts: &[Draft], wanted: u64) -> Result<(), StoreError> {
+        let max_bytes = self.limits.max_total_bytes;
+        let over = |outbox: &Self| outbox.used_bytes().saturating_add(wanted).saturating_sub(max_bytes);
+        let full = |outbox: &Self| StoreError::Full { used_bytes: outbox.used_bytes(), max_bytes };
+        if over(self) == 0 {
+            return Ok(());
         }
-        if seq <= before {
-            return Ok(0);
+        if wanted > max_bytes {
+            return Err(full(self));
         }
-        let acknowledged = |generation: &Generation| {
-            let mut state = generation.state;
-            if state.epoch() == epoch {
-                state.acknowledged = seq.0;
+        let spare = max_bytes - max_bytes / 100 * ROOM_PERCENT;
+        self.give_up_tail(over(self) + spare)?;
+        if over(self) > 0 && self.thinned_out.is_none() {
+            self.thin(drafts, over(self) + spare)?;
+        }
+        if over(self) > 0 {
+            // What is delivered and cannot be let go before another segment follows it.
+            let acknowledged = self.current.state.acknowledged();
+            let delivered = self.current.segments.back().filter(|segment| segment.last <= acknowledged);
+            if delivered.is_none_or(|segment| segment.bytes < over(self)) {
+                return Err(full(self));
             }
-            state
-        };
-        // An old epoch of which the cloud has everything is forgotten.
-        let still_open = |generation: &&Generation| generation.state.epoch() != epoch || seq < last;
-        let closed = self.closed.iter().filter(still_open).map(acknowledged).collect();
-        let state = State::new(acknowledged(&self.current), closed);
-        if let Err(error) = self.save(&state) {
-            return Err(self.fail(error));
+            self.active = None;
         }
-        for generation in self.closed.iter_mut().chain([&mut self.current]) {
-            generation.state = acknowledged(generation);
-        }
-        self.remove_delivered();
-        Ok(seq.0 - before.0)
+        Ok(())
     }
 
-    fn generations(&self) -> impl Iterator<Item = &Generation> {
+    /// After the disk turned out to be full: lets go of what it can of its own. Says whether it is worth another try.
+    fn make_space(&mut self, drafts: &[Draft], size: u64) -> Result<bool, StoreError> {
+        let before = self.used_bytes();
+        self.give_up_tail(size)?;
+        if before - self.used_bytes() < size && self.thinned_out.is_none() {
+            self.thin(drafts, size)?;
+        }
+        Ok(before > self.used_bytes())
+    }
+
+    pub(super) fn generations(&self) -> impl Iterator<Item = &Generation> {
         self.closed.iter().chain([&self.current])
     }
 
-    fn check_usable(&self) -> Result<(), StoreError> {
+    pub(super) fn check_usable(&self) -> Result<(), StoreError> {
         match &self.failed {
             Some(cause) => Err(StoreError::Failed(cause.clone())),
             None => Ok(()),
         }
     }
 
-    fn fail(&mut self, error: StoreError) -> StoreError {
+    pub(super) fn fail(&mut self, error: StoreError) -> StoreError {
         self.failed = Some(error.to_string());
         error
     }
 
-    /// Whether an append of this size stays below the bound, counting as free what would be removed with it.
-    fn check_space(&self, size: u64, begin_segment: bool) -> Result<(), StoreError> {
-        let mut used_bytes = self.used_bytes();
-        let mut wanted = size;
-        if begin_segment {
-            wanted += SEGMENT_HEADER_BYTES as u64;
-            let delivered = |segment: &&Segment| segment.last() <= self.current.state.acknowledged();
-            used_bytes -= self.current.segments.back().filter(delivered).map_or(0, |segment| segment.bytes);
-        }
-        let max_bytes = self.limits.max_total_bytes;
-        if used_bytes.saturating_add(wanted) > max_bytes {
-            return Err(StoreError::Full { used_bytes, max_bytes });
-        }
-        Ok(())
-    }
-
-    fn write_active(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write_active(&mut self, bytes: &[u8]) -> Result<(), Undone> {
         let (Some(segment), Some(file)) = (self.current.segments.back(), self.active.as_mut()) else {
-            return Err(StoreError::Failed("no segment is open for writing".into()));
+            let error = StoreError::Failed("no segment is open for writing".into());
+            return Err(Undone { error, is_clean: false });
         };
         let path = segment.name.path(&self.dir);
-        let written = write_durably(file.as_mut(), bytes, &path);
-        if written.is_err() {
+        write_durably(file.as_mut(), bytes, &path).map_err(|error| {
             // What was not accepted should not be found: after a failed sync it would look right and not be on the
             // disk. If this fails too, the next opening finds a torn end.
-            let _ = file.set_len(segment.bytes);
-        }
-        written
+            let is_clean = file.set_len(segment.bytes).is_ok();
+            Undone { error, is_clean }
+        })
     }
 
-    fn write_new_segment(&mut self, first: Seq, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write_new_segment(&mut self, first: Seq, bytes: &[u8]) -> Result<(), Undone> {
         let name = SegmentName { generation: self.current.state.generation, first, standing: Standing::Good };
         let path = name.path(&self.dir);
-        let mut file = self.fs.create(&path).map_err(StoreError::io("create", &path))?;
-        let written = write_durably(file.as_mut(), bytes, &path)
-            .and_then(|()| self.fs.sync_dir(&self.dir).map_err(StoreError::io("sync the folder of", &path)));
-        if written.is_err() {
-            // As above.
-            let _ = self.fs.remove(&path);
-            return written;
+        let written = self.fs.create(&path).map_err(StoreError::io("create", &path)).and_then(|mut file| {
+            write_durably(file.as_mut(), bytes, &path)?;
+            self.fs.sync_dir(&self.dir).map_err(StoreError::io("sync the folder of", &path))?;
+            Ok(file)
+        });
+        match written {
+            Ok(file) => {
+                self.active = Some(file);
+                self.current.segments.push_back(Segment::new(name));
+                Ok(())
+            }
+            Err(error) => {
+                // As above.
+                let removed = self.fs.remove(&path);
+                let is_gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+                let is_clean = removed.is_ok() || removed.is_err_and(|error| is_gone(&error));
+                Err(Undone { error, is_clean })
+            }
         }
-        self.active = Some(file);
-        self.current.segments.push_back(Segment::new(name));
+    }
+
+    pub(super) fn reserve(&self) -> Reserve<'_> {
+        Reserve { fs: &*self.fs, dir: &self.dir, limits: self.limits }
+    }
+
+    /// The states of all epochs, the current one last.
+    pub(super) fn states(&self) -> Vec<EpochState> {
+        self.generations().map(|generation| generation.state.clone()).collect()
+    }
+
+    /// Makes these the states of all epochs, durably.
+    pub(super) fn commit(&mut self, clock: AgeClock, states: Vec<EpochState>) -> Result<(), StoreError> {
+        let mut closed = states;
+        let Some(current) = closed.pop() else { return Ok(()) };
+        let state = State::new(clock, current, closed);
+        if let Err(error) = self.reserve().save(&state) {
+            return Err(self.fail(error));
+        }
+        self.clock = clock;
+        self.saved_lived_s = clock.lived_s;
+        for (generation, state) in self.closed.iter_mut().zip(state.closed) {
+            generation.state = state;
+        }
+        self.current.state = state.current;
         Ok(())
     }
+}
 
-    /// Writes the state; on a full disk, gives the ballast up for it: an acknowledgement is what frees space.
-    fn save(&self, state: &State) -> Result<(), StoreError> {
-        let path = self.dir.join(STATE);
-        match state.save(&*self.fs, &path) {
-            Err(error) if error.is_disk_full() => {
-                let ballast = self.dir.join(BALLAST);
-                self.fs.remove(&ballast).map_err(StoreError::io("give up", &ballast))?;
-                state.save(&*self.fs, &path)
-            }
-            other => other,
-        }
-    }
+/// An append that was not done, and what was undone of it.
+struct Undone {
+    error: StoreError,
+    is_clean: bool,
+}
 
-    /// Sees that the ballast is there. Without it the outbox works as well, only not on a full disk.
-    fn keep_ballast(&self) {
-        let path = self.dir.join(BALLAST);
-        if self.fs.read_at(&path, BALLAST_BYTES as u64 - 1, 1).is_ok_and(|byte| byte.len() == 1) {
-            return;
-        }
-        if let Ok(mut file) = self.fs.create(&path) {
-            let _ = write_durably(file.as_mut(), &vec![0; BALLAST_BYTES], &path);
-        }
-    }
-
-    /// Removes segments of which the cloud has everything, but never the one that is being written. The state that
-    /// says so is durable already, so it does no harm when a removal fails or is undone by a power cut.
-    /// (Here a tail of seven days would be kept back, for a cloud that was restored from a backup.)
-    fn remove_delivered(&mut self) {
-        let mut removed = false;
-        for (generation, keep) in
-            self.closed.iter_mut().map(|generation| (generation, 0)).chain([(&mut self.current, 1)])
-        {
-            while generation.segments.len() > keep {
-                let Some(segment) = generation.segments.front() else { break };
-                if segment.last() > generation.state.acknowledged() {
-                    break;
-                }
-                // A damaged file stays as evidence; the next opening limits how many.
-                if segment.name.standing == Standing::Good {
-                    match self.fs.remove(&segment.name.path(&self.dir)) {
-                        Ok(()) => removed = true,
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                        Err(_) => break,
-                    }
-                }
-                generation.segments.pop_front();
-            }
-        }
-        self.closed.retain(|generation| generation.pending() > 0);
-        if removed {
-            self.keep_ballast();
-        }
-    }
-
-    fn read_batch(&self, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        let Some(generation) = self.generations().find(|generation| generation.pending() > 0) else {
-            return Ok(entries);
-        };
-        let mut left_bytes = max_bytes;
-        for segment in &generation.segments {
-            let Some((offset, lengths)) = find(segment, generation.state.acknowledged()) else { continue };
-            let mut chosen = 0_u64;
-            let mut read_bytes = 0;
-            for length in lengths.iter().take(max_count.saturating_sub(entries.len())) {
-                let length = *length as usize;
-                if length > left_bytes && (chosen > 0 || !entries.is_empty()) {
-                    left_bytes = 0;
-                    break;
-                }
-                left_bytes = left_bytes.saturating_sub(length);
-                read_bytes += RECORD_OVERHEAD_BYTES + length;
-                chosen += 1;
-            }
-            if chosen == 0 {
-                break;
-            }
-            let first = segment.last().0 + 1 - lengths.len() as u64;
-            let path = segment.name.path(&self.dir);
-            let bytes = self.fs.read_at(&path, offset, read_bytes).map_err(StoreError::io("read", &path))?;
-            let mut rest = bytes.as_slice();
-            for seq in (first..).map(Seq).take(usize::try_from(chosen).unwrap_or(usize::MAX)) {
-                let damaged = |what| StoreError::Damaged { path: path.clone(), what };
-                let (record, size) = read_record(rest).map_err(|flaw| match flaw {
-                    Flaw::CutOff => damaged("it became shorter"),
-                    Flaw::Damaged(what) => damaged(what),
-                    Flaw::DamagedPayload { .. } => damaged("a payload does not match its checksum"),
-                })?;
-                if record.seq != seq {
-                    return Err(damaged("a record has another number than its place"));
-                }
-                let payload = record.payload.to_vec();
-                entries.push(Entry { epoch: generation.state.epoch(), seq, sha256: record.sha256, payload });
-                rest = rest.get(size..).unwrap_or_default();
-            }
-            if chosen < lengths.len() as u64 {
-                break;
-            }
-        }
-        Ok(entries)
+impl Undone {
+    /// After a refused write all is as before; after a failed sync it is unknown what the disk has.
+    fn can_be_tried_again(&self) -> bool {
+        self.is_clean && self.error.is_disk_full() && !self.error.is_sync()
     }
 }
 
-/// Where the first record after `acknowledged` lies in this segment, and the payload lengths from there on.
-fn find(segment: &Segment, acknowledged: Seq) -> Option<(u64, &[u32])> {
-    let skipped = (acknowledged.0 + 1).saturating_sub(segment.name.first.0);
-    let (skipped, rest) = segment.payload_lengths.split_at_checked(usize::try_from(skipped).ok()?)?;
-    let before: u64 = skipped.iter().map(|length| u64::from(*length) + RECORD_OVERHEAD_BYTES as u64).sum();
-    (!rest.is_empty()).then_some((SEGMENT_HEADER_BYTES as u64 + before, rest))
-}
-
-/// The size of the records of an append; refuses what is too long.
-fn size_of_append(payloads: &[Vec<u8>]) -> Result<u64, StoreError> {
+/// The size of the records of an append; refuses what cannot be.
+fn size_of_append(first: Seq, drafts: &[Draft]) -> Result<u64, StoreError> {
     let mut bytes = 0_usize;
-    for (index, payload) in payloads.iter().enumerate() {
-        if payload.len() > MAX_PAYLOAD_BYTES {
-            return Err(StoreError::PayloadTooLong { index, bytes: payload.len() });
+    for (index, (draft, seq)) in drafts.iter().zip(first.0..).enumerate() {
+        if draft.payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(StoreError::PayloadTooLong { index, bytes: draft.payload.len() });
         }
-        bytes = bytes.saturating_add(RECORD_OVERHEAD_BYTES + payload.len());
+        let is_wrong = |base: &Seq| base.0 == 0 || base.0 >= seq || seq - base.0 > u64::from(u32::MAX);
+        if let Some(base) = draft.label.base.filter(is_wrong) {
+            return Err(StoreError::WrongBase { index, base, seq: Seq(seq) });
+        }
+        bytes = bytes.saturating_add(RECORD_HEAD_BYTES + draft.payload.len());
     }
     if bytes > MAX_APPEND_BYTES {
         return Err(StoreError::AppendTooLong { bytes });
@@ -399,7 +352,7 @@ fn size_of_append(payloads: &[Vec<u8>]) -> Result<u64, StoreError> {
     Ok(bytes as u64)
 }
 
-fn write_durably(file: &mut dyn FsFile, bytes: &[u8], path: &Path) -> Result<(), StoreError> {
+pub(super) fn write_durably(file: &mut dyn FsFile, bytes: &[u8], path: &Path) -> Result<(), StoreError> {
     file.write_all(bytes).map_err(StoreError::io("write", path))?;
     file.sync_data().map_err(StoreError::io("sync", path))
 }

@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Uri};
 use super::{Dialer, Endpoint, UplinkError};
 use crate::proto::v1;
 use crate::proto::v1::agent_client::AgentClient;
-use crate::store::{Entry, Epoch};
+use crate::store::{Batch, Content};
 
 /// Longest time for the answer to one call, or to one batch.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -177,17 +177,21 @@ impl Upload {
 
 /// Makes a batch of what the outbox holds.
 #[must_use]
-pub fn upload_batch(epoch: Epoch, entries: Vec<Entry>) -> v1::ReadingBatch {
-    let readings = entries
-        .into_iter()
-        .map(|entry| v1::StoredReading {
-            seq: entry.seq.0,
-            content_sha256: entry.sha256.to_vec(),
-            record: entry.payload,
-            thinned: false,
-        })
-        .collect();
-    v1::ReadingBatch { epoch: epoch.0, readings, ..v1::ReadingBatch::default() }
+pub fn upload_batch(batch: Batch) -> v1::ReadingBatch {
+    let chain = batch.entries.last().map_or(batch.previous_chain, |entry| entry.chain);
+    let readings = batch.entries.into_iter().map(|entry| {
+        let (record, thinned) = match entry.content {
+            Content::Payload(payload) => (payload, false),
+            Content::Thinned => (Vec::new(), true),
+        };
+        v1::StoredReading { seq: entry.seq.0, content_sha256: entry.sha256.to_vec(), record, thinned }
+    });
+    v1::ReadingBatch {
+        epoch: batch.epoch.0,
+        readings: readings.collect(),
+        previous_chain: batch.previous_chain.to_vec(),
+        chain: chain.to_vec(),
+    }
 }
 
 /// A connector that has its connection already, and only that one: when it breaks, the session is over.
