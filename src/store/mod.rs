@@ -34,6 +34,8 @@ mod state;
 mod system;
 mod tail;
 mod thinning;
+#[cfg(test)]
+mod thinning_tests;
 mod walk;
 
 pub use entry::{Batch, Content, Draft, Entry, Label, Resend};

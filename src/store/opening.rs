@@ -288,6 +288,10 @@ impl Reader<'_> {
         is_last: bool,
         is_current: bool,
     ) -> Result<Option<(&'static str, Standing)>, StoreError> {
+        if is_last {
+            // The only one whose last sync can have failed. Where this is refused, the check is as good as the memory.
+            let _ = self.fs.drop_cache(&name.path(self.dir));
+        }
         let before = (!generation.segments.is_empty()).then_some(generation.chain);
         let checked = check_segment(self.fs, self.dir, name.clone(), &generation.state, before)
             .map_err(StoreError::io("read", &name.path(self.dir)))?;

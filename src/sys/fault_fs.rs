@@ -288,6 +288,17 @@ impl Fs for FaultFs {
         Ok(bytes[start..end].to_vec())
     }
 
+    fn drop_cache(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let inode = disk.inode(path)?;
+        let inode = &mut disk.inodes[inode];
+        for range in inode.lost.drain(..) {
+            inode.live[range].fill(0);
+        }
+        Ok(())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut disk = self.disk();
         disk.call()?;

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 /// Readings and inventories are nobody else's business on the box.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -36,6 +38,13 @@ pub trait Fs: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn read_at(&self, path: &Path, offset: u64, max_bytes: usize) -> io::Result<Vec<u8>>;
+
+    /// Lets the next reads of a file come from the disk and not from the kernel's memory. After a failed sync the two can
+    /// differ: the kernel takes the bytes for written. What is not written yet stays in memory.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn drop_cache(&self, path: &Path) -> io::Result<()>;
 
     /// Names of the files in a folder, in no order; names that are not UTF-8 are left out (this program makes none).
     ///
@@ -150,6 +159,11 @@ impl Fs for SystemFs {
         Ok(bytes)
     }
 
+    fn drop_cache(&self, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        Ok(posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
@@ -220,6 +234,8 @@ mod tests {
         assert_eq!(SystemFs.read_at(&path, 99, 100).unwrap(), b"");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(SystemFs.list(folder.path()).unwrap(), ["a"]);
+        SystemFs.drop_cache(&path).unwrap();
+        assert_eq!(SystemFs.read_at(&path, 0, 100).unwrap(), b"hello wo!", "what is not written yet is not lost");
         SystemFs.create(&path).unwrap();
         assert_eq!(SystemFs.read_at(&path, 0, 100).unwrap(), b"");
     }
