@@ -33,6 +33,8 @@ mod record;
 mod state;
 mod system;
 mod tail;
+#[cfg(test)]
+mod tail_tests;
 mod thinning;
 #[cfg(test)]
 mod thinning_tests;
