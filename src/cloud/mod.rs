@@ -10,12 +10,14 @@ mod authority;
 mod broker;
 mod db;
 mod device_port;
+pub mod intake;
 mod portal;
 pub mod profile_signing;
+mod reject;
 mod service;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,7 +150,15 @@ impl RunningCloud {
     /// # Errors
     /// When the request cannot be read, or the box cannot be written down.
     pub async fn issue_box(&self, request_pem: &str, name: &str) -> Result<IssuedBox, CloudError> {
-        issue(&self.authority, &self.shared.database, request_pem, name).await
+        issue(&self.authority, &self.shared.database, request_pem, name, None).await
+    }
+
+    /// As [`Self::issue_box`], for a box that shares the printers of a site with others.
+    ///
+    /// # Errors
+    /// As [`Self::issue_box`].
+    pub async fn issue_box_at(&self, request_pem: &str, name: &str, site: &str) -> Result<IssuedBox, CloudError> {
+        issue(&self.authority, &self.shared.database, request_pem, name, Some(site)).await
     }
 
     /// How much there is.
@@ -164,7 +174,7 @@ impl RunningCloud {
     /// # Errors
     /// When the database fails.
     pub async fn serials(&self) -> Result<Vec<String>, CloudError> {
-        let devices = self.shared.database.devices().await?;
+        let devices = self.shared.database.devices(&[], now_ms()).await?;
         Ok(devices.into_iter().filter_map(|device| device.reading.serial).collect())
     }
 
@@ -193,6 +203,14 @@ impl RunningCloud {
         Ok(self.shared.database.revoke(box_id).await?)
     }
 
+    /// Lets a box go on that was stopped, because somebody has looked. Whether it was stopped.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release(&self, box_id: &str) -> Result<bool, CloudError> {
+        Ok(intake::release(&self.shared.database, box_id, now_ms()).await?)
+    }
+
     /// State and message of a task: the contract's `TaskState` as a number, 0 while it was not fetched.
     ///
     /// # Errors
@@ -219,9 +237,11 @@ async fn issue(
     database: &Database,
     request_pem: &str,
     name: &str,
+    site: Option<&str>,
 ) -> Result<IssuedBox, CloudError> {
     let issued = authority.sign(request_pem)?;
-    database.add_box(&issued.box_id, name, &issued.fingerprint).await?;
+    let site = site.unwrap_or(&issued.box_id);
+    database.add_box(&issued.box_id, name, site, &issued.fingerprint).await?;
     Ok(issued)
 }
 
@@ -229,12 +249,35 @@ async fn issue(
 ///
 /// # Errors
 /// As [`RunningCloud::issue_box`].
-pub async fn issue_box(data_dir: &std::path::Path, request_pem: &str, name: &str) -> Result<IssuedBox, CloudError> {
+pub async fn issue_box(data_dir: &Path, request_pem: &str, name: &str) -> Result<IssuedBox, CloudError> {
+    issue_in(data_dir, request_pem, name, None).await
+}
+
+/// As [`issue_box`], for a box that shares the printers of a site with others.
+///
+/// # Errors
+/// As [`RunningCloud::issue_box`].
+pub async fn issue_box_at(data_dir: &Path, request_pem: &str, name: &str, site: &str) -> Result<IssuedBox, CloudError> {
+    issue_in(data_dir, request_pem, name, Some(site)).await
+}
+
+async fn issue_in(data_dir: &Path, request_pem: &str, name: &str, site: Option<&str>) -> Result<IssuedBox, CloudError> {
     let authority = Authority::open(data_dir)?;
     let database = Database::open(data_dir).await?;
-    let issued = issue(&authority, &database, request_pem, name).await;
+    let issued = issue(&authority, &database, request_pem, name, site).await;
     database.close().await;
     issued
+}
+
+/// Lets a box of a data folder go on that was stopped; the cloud may run meanwhile. Whether it was stopped.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn release(data_dir: &Path, box_id: &str) -> Result<bool, CloudError> {
+    let database = Database::open(data_dir).await?;
+    let released = intake::release(&database, box_id, now_ms()).await;
+    database.close().await;
+    Ok(released?)
 }
 
 /// Starts the cloud. To be called within a tokio runtime.

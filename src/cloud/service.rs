@@ -3,20 +3,15 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Shared;
-use super::db::Stored;
 use super::device_port::Caller;
+use super::intake::{self, Outcome, Polled};
 use super::now_ms;
+use super::reject::reject;
 use crate::proto::v1;
 use crate::proto::v1::agent_server::Agent;
-
-/// Readings of one batch, and their bytes: the contract's limits.
-const BATCH_MAX_COUNT: usize = 500;
-const BATCH_MAX_BYTES: usize = 512 * 1024;
-/// Alone, a reading may be this large, in bytes.
-const READING_MAX_BYTES: usize = 256 * 1024;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -42,6 +37,12 @@ async fn check_welcome(shared: &Shared, id: &str) -> Result<(), Status> {
     if shared.database.is_welcome(id).await.map_err(internal)? { Ok(()) } else { Err(unknown()) }
 }
 
+/// This box is stopped until somebody has looked: (contract) with the proof that it is this cloud that says so.
+fn suspended(reason: &str) -> Status {
+    let message = format!("this box is stopped ({reason}) until somebody has looked; the portal has a button");
+    reject(Code::PermissionDenied, v1::Cause::Suspended, &message)
+}
+
 /// What went wrong inside is logged and not told.
 fn internal(error: sqlx::Error) -> Status {
     tracing::error!(%error, "the database failed");
@@ -52,15 +53,23 @@ fn internal(error: sqlx::Error) -> Status {
 impl Agent for AgentService {
     async fn poll(&self, request: Request<v1::PollRequest>) -> Result<Response<v1::PollReply>, Status> {
         let id = self.caller(&request).await?;
-        let status = request.into_inner().status.unwrap_or_default();
-        let config = self.shared.database.polled(&id, &status).await.map_err(internal)?;
-        let tasks = self.shared.database.open_tasks(&id).await.map_err(internal)?;
+        let request = request.into_inner();
+        let shared = &self.shared;
+        let polled = intake::poll(&shared.database, &id, &request, shared.poll_interval_s, now_ms()).await;
+        let (resend, standby) = match polled.map_err(internal)? {
+            Polled::Welcome { resend, standby } => (resend, standby),
+            Polled::Suspended(reason) => return Err(suspended(&reason)),
+        };
+        let revision = request.status.unwrap_or_default().config_revision;
+        let config = shared.database.config(&id, revision).await.map_err(internal)?;
+        let tasks = shared.database.open_tasks(&id).await.map_err(internal)?;
         Ok(Response::new(v1::PollReply {
             server_time_unix_ms: u64::try_from(now_ms()).unwrap_or(0),
-            next_poll_s: self.shared.poll_interval_s,
+            next_poll_s: shared.poll_interval_s,
             config,
             tasks,
-            ..v1::PollReply::default()
+            resend,
+            standby,
         }))
     }
 
@@ -99,38 +108,15 @@ impl Agent for AgentService {
 }
 
 async fn store_batch(shared: &Shared, id: &str, batch: &v1::ReadingBatch) -> Result<v1::UploadAck, Status> {
-    check(batch)?;
-    match shared.database.store(id, batch).await.map_err(internal)? {
-        Stored::UpTo(contiguous_seq) => Ok(v1::UploadAck { epoch: batch.epoch, contiguous_seq }),
-        Stored::Conflict(seq) => {
-            let detail = format!("epoch {:016x} seq {seq}", batch.epoch);
-            shared.database.event(id, "seq_conflict", &detail).await.map_err(internal)?;
+    match intake::accept(&shared.database, id, batch, now_ms()).await.map_err(internal)? {
+        Outcome::UpTo(contiguous_seq) => Ok(v1::UploadAck { epoch: batch.epoch, contiguous_seq }),
+        Outcome::Conflict(seq) => {
             Err(Status::already_exists(format!("reading {seq} of this epoch was stored before with other content")))
         }
-    }
-}
-
-fn check(batch: &v1::ReadingBatch) -> Result<(), Status> {
-    let refuse = |why: &str| Err(Status::invalid_argument(why));
-    let bytes: usize = batch.readings.iter().map(|stored| stored.record.len()).sum();
-    if batch.epoch == 0 || batch.readings.is_empty() {
-        return refuse("a batch has an epoch and at least one reading");
-    }
-    if batch.readings.len() > BATCH_MAX_COUNT || (bytes > BATCH_MAX_BYTES && batch.readings.len() > 1) {
-        return refuse("a batch has at most 500 readings and 512 KiB");
-    }
-    let first = batch.readings.first().map_or(0, |stored| stored.seq);
-    for (expected, stored) in (first..).zip(&batch.readings) {
-        if stored.seq == 0 || stored.seq != expected || i64::try_from(stored.seq).is_err() {
-            return refuse("sequence numbers begin with 1 and ascend by one");
+        Outcome::ChainBroken(seq) => {
+            Err(Status::already_exists(format!("the hash chain of this epoch does not fit after reading {seq}")))
         }
-        if stored.record.len() > READING_MAX_BYTES {
-            return refuse("a reading has at most 256 KiB");
-        }
-        let digest = ring::digest::digest(&ring::digest::SHA256, &stored.record);
-        if digest.as_ref() != stored.content_sha256 {
-            return refuse("a reading does not match its SHA-256");
-        }
+        Outcome::Refused(why) => Err(Status::invalid_argument(why)),
+        Outcome::Suspended(reason) => Err(suspended(&reason)),
     }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, Portal};
 use crate::cloud::db::DeviceRow;
+use crate::cloud::now_ms;
 use crate::proto::v1;
 
 fn device_json(device: &DeviceRow) -> Value {
@@ -15,7 +16,7 @@ fn device_json(device: &DeviceRow) -> Value {
         "id": device.id,
         "box": device.box_name,
         "device_key": reading.device_key,
-        "taken_unix_ms": device.taken_ms,
+        "taken_unix_ms": device.taken.map(|taken| taken.middle_ms()),
         "first_seen_unix_ms": device.first_seen_ms,
         "address": reading.address,
         "vendor": reading.vendor,
@@ -58,16 +59,17 @@ fn supply_json(supply: &v1::Supply) -> Value {
 
 /// Boxes and printers.
 pub(super) async fn fleet(State(portal): State<Portal>) -> Result<Json<Value>, Failure> {
-    let boxes = portal.shared.database.boxes().await?;
-    let devices = portal.shared.database.devices().await?;
+    let now = now_ms();
+    let boxes = portal.shared.database.boxes(now).await?;
+    let devices = portal.shared.database.devices(&boxes, now).await?;
     let boxes: Vec<Value> = boxes
         .iter()
         .map(|row| {
             json!({
-                "id": row.id,
+                "id": row.state.id,
                 "name": row.name,
-                "last_poll_unix_ms": row.last_poll_ms,
-                "listening": portal.shared.broker.is_listening(&row.id),
+                "last_poll_unix_ms": row.state.last_poll_ms,
+                "listening": portal.shared.broker.is_listening(&row.state.id),
                 "firmware_version": row.status.as_ref().map(|status| status.firmware_version.clone()),
                 "outbox_pending": row.status.as_ref().map(|status| status.outbox_pending),
             })
@@ -81,6 +83,6 @@ pub(super) async fn printer(
     State(portal): State<Portal>,
     Path(id): Path<i64>,
 ) -> Result<Result<Json<Value>, StatusCode>, Failure> {
-    let device = portal.shared.database.device(id).await?;
+    let device = portal.shared.database.device(id, now_ms()).await?;
     Ok(device.as_ref().map(device_json).map(Json).ok_or(StatusCode::NOT_FOUND))
 }

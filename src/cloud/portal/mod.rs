@@ -110,10 +110,11 @@ fn page(title: &str, fragment: &str, view: maud::Markup) -> Response {
 }
 
 async fn fleet_view(portal: &Portal) -> Result<maud::Markup, Failure> {
-    let boxes = portal.shared.database.boxes().await?;
-    let devices = portal.shared.database.devices().await?;
-    let listening: Vec<bool> = boxes.iter().map(|b| portal.shared.broker.is_listening(&b.id)).collect();
-    Ok(pages::fleet(&boxes, &listening, &devices, portal.shared.poll_interval_s, &portal.token, now_ms()))
+    let now = now_ms();
+    let boxes = portal.shared.database.boxes(now).await?;
+    let devices = portal.shared.database.devices(&boxes, now).await?;
+    let listening: Vec<bool> = boxes.iter().map(|b| portal.shared.broker.is_listening(&b.state.id)).collect();
+    Ok(pages::fleet(&boxes, &listening, &devices, &portal.token, now))
 }
 
 async fn fleet(State(portal): State<Portal>) -> Result<Response, Failure> {
@@ -125,10 +126,11 @@ async fn fragment(State(portal): State<Portal>) -> Result<Response, Failure> {
 }
 
 async fn printer_view(portal: &Portal, id: i64) -> Result<Option<maud::Markup>, Failure> {
-    let Some(device) = portal.shared.database.device(id).await? else { return Ok(None) };
+    let now = now_ms();
+    let Some(device) = portal.shared.database.device(id, now).await? else { return Ok(None) };
     let history = portal.shared.database.history(id, "total").await?;
     let events = portal.shared.database.device_events(id).await?;
-    Ok(Some(pages::printer(&device, &history, &events, now_ms())))
+    Ok(Some(pages::printer(&device, &history, &events, now)))
 }
 
 fn no_such_printer() -> Response {

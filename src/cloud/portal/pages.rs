@@ -2,13 +2,12 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::cloud::db::{BoxRow, DeviceRow, TaskRow};
+use crate::cloud::db::{BoxRow, DeviceRow, EventRow, TaskRow};
+use crate::cloud::intake::Point;
 use crate::proto::v1;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
-/// A box that has not polled for this many of its intervals is silent.
-const INTERVALS_UNTIL_SILENT: i64 = 3;
 /// A reading older than this is marked as old.
 const OLD_AFTER_MS: i64 = 60 * 60 * 1_000;
 
@@ -39,14 +38,7 @@ pub(super) fn whole(title: &str, fragment: &str, view: Markup, nonce: &str) -> M
 }
 
 /// Boxes, then printers.
-pub(super) fn fleet(
-    boxes: &[BoxRow],
-    listening: &[bool],
-    devices: &[DeviceRow],
-    poll_interval_s: u32,
-    token: &str,
-    now_ms: i64,
-) -> Markup {
+pub(super) fn fleet(boxes: &[BoxRow], listening: &[bool], devices: &[DeviceRow], token: &str, now_ms: i64) -> Markup {
     let alerts = devices.iter().map(|device| device.reading.alerts.len()).sum::<usize>();
     let low =
         devices.iter().flat_map(|device| &device.reading.supplies).filter(|supply| is_running_out(supply)).count();
@@ -65,7 +57,7 @@ pub(super) fn fleet(
             }
             div.boxes {
                 @for (row, listening) in boxes.iter().zip(listening) {
-                    (box_card(row, *listening, poll_interval_s, token, now_ms))
+                    (box_card(row, *listening, token, now_ms))
                 }
             }
         }
@@ -85,12 +77,11 @@ fn count(number: usize, what: &str) -> Markup {
     html! { div.count { strong { (grouped(number as u64)) } " " span { (what) } } }
 }
 
-fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, now_ms: i64) -> Markup {
-    let silent_after_ms = i64::from(poll_interval_s) * 1_000 * INTERVALS_UNTIL_SILENT;
-    let (state, class) = match row.last_poll_ms {
-        Some(at) if now_ms - at <= silent_after_ms => ("online", "good"),
-        Some(_) => ("silent", "bad"),
-        None => ("never seen", "idle"),
+fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) -> Markup {
+    let (state, class) = match (&row.silence, row.state.last_poll_ms) {
+        (_, None) => ("never seen", "idle"),
+        (None, _) => ("online", "good"),
+        (Some(_), _) => ("silent", "bad"),
     };
     let status = row.status.clone().unwrap_or_default();
     let ranges =
@@ -102,21 +93,21 @@ fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, no
                 span.state.(class) { (state) }
             }
             dl {
-                dt { "Last poll" } dd { (age_of(row.last_poll_ms, now_ms)) }
+                dt { "Last poll" } dd { (age_of(row.state.last_poll_ms, now_ms)) }
                 dt { "Wake-up" } dd { @if listening { "listening" } @else { "not connected" } }
                 dt { "Printers" } dd { (status.printers_answering) " of " (status.printers_known) " answer" }
                 dt { "Waiting" } dd { (grouped(status.outbox_pending)) " readings at the last poll" }
                 dt { "Firmware" } dd { (or_dash(Some(status.firmware_version.as_str()).filter(|v| !v.is_empty()))) }
                 dt { "Ranges" } dd { (ranges) }
             }
-            form method="post" action={ "/boxes/" (row.id) "/scan" } {
+            form method="post" action={ "/boxes/" (row.state.id) "/scan" } {
                 input type="hidden" name="token" value=(token);
                 button type="submit" { "Scan now" }
                 @if let Some(task) = &row.task { span.task { (task_words(task, now_ms)) } }
             }
-            details #{ "ping-" (row.id) } {
+            details #{ "ping-" (row.state.id) } {
                 summary { "Ping an address" }
-                form.ranges method="post" action={ "/boxes/" (row.id) "/ping" } {
+                form.ranges method="post" action={ "/boxes/" (row.state.id) "/ping" } {
                     input type="hidden" name="token" value=(token);
                     label { "Whether a device is there at all; within the box's fence only."
                         input type="text" name="address" required maxlength="45" placeholder="10.0.0.7";
@@ -124,9 +115,9 @@ fn box_card(row: &BoxRow, listening: bool, poll_interval_s: u32, token: &str, no
                     button type="submit" { "Ping" }
                 }
             }
-            details #{ "ranges-" (row.id) } {
+            details #{ "ranges-" (row.state.id) } {
                 summary { "Set ranges" }
-                form.ranges method="post" action={ "/boxes/" (row.id) "/ranges" } {
+                form.ranges method="post" action={ "/boxes/" (row.state.id) "/ranges" } {
                     input type="hidden" name="token" value=(token);
                     label { "One a line, for example 10.0.0.0/24, 10.0.1.5-10.0.1.80, !10.0.0.7. The box asks only what its own fence allows"
                         @if !status.fence.is_empty() { " (" (status.fence.join(", ")) ")" } "."
@@ -160,7 +151,7 @@ fn task_words(task: &TaskRow, now_ms: i64) -> String {
 
 fn printer_card(device: &DeviceRow, now_ms: i64) -> Markup {
     let reading = &device.reading;
-    let is_old = now_ms - device.taken_ms > OLD_AFTER_MS;
+    let is_old = device.taken.is_none_or(|taken| now_ms - taken.high_ms > OLD_AFTER_MS);
     html! {
         article.printer.old[is_old] {
             div.head {
@@ -174,7 +165,7 @@ fn printer_card(device: &DeviceRow, now_ms: i64) -> Markup {
             (total(reading))
             (supplies(reading))
             (alerts(reading))
-            p.age { @if is_old { "not read since " (age_of(Some(device.taken_ms), now_ms)) } @else { "read " (age_of(Some(device.taken_ms), now_ms)) } }
+            p.age { @if is_old { "not read since " (age_of(device.taken.map(|taken| taken.middle_ms()), now_ms)) } @else { "read " (age_of(device.taken.map(|taken| taken.middle_ms()), now_ms)) } }
         }
     }
 }
@@ -269,14 +260,14 @@ fn alerts(reading: &v1::Reading) -> Markup {
 }
 
 /// Events, newest first.
-fn events_list(events: &[v1::Event], now_ms: i64) -> Markup {
+fn events_list(events: &[EventRow], now_ms: i64) -> Markup {
     html! {
         @if events.is_empty() { p.empty { "Nothing yet." } } @else {
             div.scroll { table {
                 thead { tr { th { "When" } th { "What" } th { "In words" } } }
-                tbody { @for event in events {
+                tbody { @for EventRow { taken, event } in events {
                     tr.critical[event.severity == "critical"] {
-                        td { (age_of(event.seen.as_ref().map(|seen| seen.wall_clock_unix_ms.min(i64::MAX as u64) as i64), now_ms)) }
+                        td { (age_of(Some(taken.middle_ms()), now_ms)) }
                         td { (event_words(&event.kind)) @if event.service_required { " · service" } }
                         td { (event.text) }
                     }
@@ -316,7 +307,7 @@ fn open_covers(reading: &v1::Reading) -> String {
 }
 
 /// One printer with everything that is known of it.
-pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], events: &[v1::Event], now_ms: i64) -> Markup {
+pub(super) fn printer(device: &DeviceRow, history: &[Point<i64>], events: &[EventRow], now_ms: i64) -> Markup {
     let reading = &device.reading;
     let status = reading.status.clone().unwrap_or_default();
     html! {
@@ -335,7 +326,7 @@ pub(super) fn printer(device: &DeviceRow, history: &[(i64, i64)], events: &[v1::
             dt { "Can" } dd { (or_dash(Some(abilities(reading).as_str()).filter(|it| !it.is_empty()))) }
             dt { "Open" } dd { (or_dash(Some(open_covers(reading).as_str()).filter(|it| !it.is_empty()))) }
             dt { "Profile" } dd { (or_dash(reading.profile.as_deref())) }
-            dt { "Read" } dd { (age_of(Some(device.taken_ms), now_ms)) " by " (device.box_name) }
+            dt { "Read" } dd { (age_of(device.taken.map(|taken| taken.middle_ms()), now_ms)) " by " (device.box_name) }
             dt { "Known for" } dd { (duration_words(now_ms - device.first_seen_ms)) }
             dt { "Errors" } dd { (or_dash(Some(status.errors.join(", ").replace('_', " ").as_str()).filter(|e| !e.is_empty()))) }
             dt { "Flags" } dd { (or_dash(Some(reading.flags.join(", ").as_str()).filter(|f| !f.is_empty()))) }
@@ -377,19 +368,22 @@ fn number_or(number: Option<i64>, otherwise: &str) -> String {
 }
 
 /// A line of the total, from its lowest to its highest value.
-fn chart(history: &[(i64, i64)]) -> Markup {
+fn chart(history: &[Point<i64>]) -> Markup {
     let (Some(first), Some(last)) = (history.first(), history.last()) else {
         return html! { p.empty { "Nothing yet." } };
     };
-    let (low, high) = (history.iter().map(|p| p.1).min().unwrap_or(0), history.iter().map(|p| p.1).max().unwrap_or(0));
-    let x = |at: i64| 600.0 * (at - first.0) as f64 / (last.0 - first.0).max(1) as f64;
+    let values = || history.iter().map(|point| point.value);
+    let (low, high) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
+    let (first, last) = (first.taken.middle_ms(), last.taken.middle_ms());
+    let x = |at: i64| 600.0 * (at - first) as f64 / (last - first).max(1) as f64;
     let y = |value: i64| 110.0 - 100.0 * (value - low) as f64 / (high - low).max(1) as f64;
-    let points: Vec<String> = history.iter().map(|(at, value)| format!("{:.1},{:.1}", x(*at), y(*value))).collect();
+    let points: Vec<String> =
+        history.iter().map(|point| format!("{:.1},{:.1}", x(point.taken.middle_ms()), y(point.value))).collect();
     html! {
         svg.chart viewBox="0 0 600 120" preserveAspectRatio="none" role="img" aria-label={ "From " (low) " to " (high) } {
             polyline points=(points.join(" ")) {}
         }
-        p.muted { (grouped(low.unsigned_abs())) " → " (grouped(high.unsigned_abs())) " in " (duration_words(last.0 - first.0)) }
+        p.muted { (grouped(low.unsigned_abs())) " → " (grouped(high.unsigned_abs())) " in " (duration_words(last - first)) }
     }
 }
 
@@ -443,8 +437,17 @@ mod tests {
             name: Some("\"><img src=x>".to_owned()),
             ..v1::Reading::default()
         };
-        let device = DeviceRow { id: 1, box_name: "b".to_owned(), first_seen_ms: 0, taken_ms: 0, reading };
-        for shown in [fleet(&[], &[], std::slice::from_ref(&device), 300, "t", 1), printer(&device, &[], &[], 1)] {
+        let device = DeviceRow {
+            id: 1,
+            site: "s".to_owned(),
+            box_name: "b".to_owned(),
+            first_seen_ms: 0,
+            taken: None,
+            is_outside: false,
+            silence: None,
+            reading,
+        };
+        for shown in [fleet(&[], &[], std::slice::from_ref(&device), "t", 1), printer(&device, &[], &[], 1)] {
             let shown = shown.into_string();
             assert!(!shown.contains("<script>alert") && !shown.contains("<img"), "{shown}");
         }
