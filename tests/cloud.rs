@@ -26,17 +26,19 @@ struct Box {
     tls: TlsIdentity,
 }
 
-async fn start(folder: &tempfile::TempDir) -> RunningCloud {
+fn config(folder: &tempfile::TempDir) -> CloudConfig {
     let free: SocketAddr = ([127, 0, 0, 1], 0).into();
-    cloud::start(CloudConfig {
+    CloudConfig {
         data_dir: folder.path().join("cloud"),
         device_addr: free,
         portal_addr: free,
         server_names: vec!["localhost".to_owned()],
         poll_interval_s: 300,
-    })
-    .await
-    .unwrap()
+    }
+}
+
+async fn start(folder: &tempfile::TempDir) -> RunningCloud {
+    cloud::start(config(folder)).await.unwrap()
 }
 
 impl World {
@@ -47,8 +49,16 @@ impl World {
     }
 
     async fn enrol(&self, name: &str) -> Box {
+        self.enrol_at(name, None).await
+    }
+
+    async fn enrol_at(&self, name: &str, site: Option<&str>) -> Box {
         let identity = IdentityFolder::in_data_dir(&self.folder.path().join(name));
-        let issued = self.cloud.issue_box(&identity.request().unwrap(), name).await.unwrap();
+        let request = identity.request().unwrap();
+        let issued = match site {
+            Some(site) => self.cloud.issue_box_at(&request, name, site).await.unwrap(),
+            None => self.cloud.issue_box(&request, name).await.unwrap(),
+        };
         identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
         let loaded = identity.load().unwrap();
         Box { id: loaded.box_id, tls: loaded.tls }
@@ -295,4 +305,258 @@ async fn one_box_cannot_speak_as_another() {
     assert!(matches!(state, LinkState::Down(_)), "{state:?}");
     stop.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// Asks the portal as a program does; the answer's body.
+async fn get(world: &World, path: &str) -> String {
+    http(world, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn post(world: &World, path: &str, form: &str) -> String {
+    let length = form.len();
+    http(
+        world,
+        &format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n\r\n{form}"
+        ),
+    )
+    .await
+}
+
+async fn http(world: &World, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(world.cloud.portal_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn fleet(world: &World) -> serde_json::Value {
+    let answer = get(world, "/api/v1/fleet").await;
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    // The answer may come in chunks.
+    let start = body.find('{').unwrap();
+    serde_json::Deserializer::from_str(&body[start..]).into_iter().next().unwrap().unwrap()
+}
+
+async fn token(world: &World) -> String {
+    let page = get(world, "/").await;
+    let start = page.find("name=\"token\" value=\"").unwrap() + "name=\"token\" value=\"".len();
+    page[start..].split('"').next().unwrap().to_owned()
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A poll of a start of the box.
+fn poll(boot_id: &str, uptime_ms: u64, last_seq: u64) -> v1::PollRequest {
+    let status = v1::BoxStatus {
+        boot_id: boot_id.to_owned(),
+        uptime_ms,
+        outbox_epoch: 9,
+        outbox_last_seq: last_seq,
+        ..v1::BoxStatus::default()
+    };
+    v1::PollRequest { status: Some(status), silent: Vec::new() }
+}
+
+fn is_suspended(error: &UplinkError) -> bool {
+    matches!(error, UplinkError::Rejected { .. } | UplinkError::Call { code: tonic::Code::PermissionDenied, .. })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_that_contradicts_itself_is_stopped_and_shown_until_somebody_releases_it() {
+    let world = World::new().await;
+    let a_box = world.enrol("box-7").await;
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    send(&mut session, batch(9, 1, &[reading("A", 1, 1)])).await.unwrap();
+    send(&mut session, batch(9, 1, &[reading("A", 2, 1)])).await.unwrap_err();
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    assert!(is_suspended(&session.poll(poll("x", 1, 1)).await.unwrap_err()));
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    assert!(is_suspended(&send(&mut session, batch(9, 2, &[reading("A", 2, 2)])).await.unwrap_err()));
+
+    let shown = fleet(&world).await;
+    assert_eq!(shown["boxes"][0]["suspended"]["reason"], "seq_conflict");
+    let alarm = shown["alarms"][0]["text"].as_str().unwrap();
+    assert!(alarm.starts_with("box-7 is stopped") && alarm.contains("record 1"), "{alarm}");
+    assert!(get(&world, "/").await.contains("/release"));
+    let release = format!("/boxes/{}/release", a_box.id);
+    assert!(post(&world, &release, "token=forged").await.starts_with("HTTP/1.1 403"));
+    let form = format!("token={}", token(&world).await);
+    assert!(post(&world, &release, &form).await.starts_with("HTTP/1.1 303"));
+    assert!(post(&world, &release, &form).await.starts_with("HTTP/1.1 404"));
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    assert_eq!(send(&mut session, batch(9, 2, &[reading("A", 2, 2)])).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_a_box_is_noticed_at_its_first_poll_and_a_second_one_when_both_poll() {
+    let world = World::new().await;
+    let (old, twin) = (world.enrol("old").await, world.enrol("twin").await);
+    let mut session = world.session(&old.tls).await.unwrap();
+    session.poll(poll("x", 1_000, 0)).await.unwrap();
+    send(&mut session, batch(9, 1, &[reading("A", 1, 1), reading("A", 2, 2)])).await.unwrap();
+    session.poll(poll("y", 1_000, 2)).await.unwrap();
+    assert!(is_suspended(&session.poll(poll("z", 1_000, 1)).await.unwrap_err()));
+
+    let mut session = world.session(&twin.tls).await.unwrap();
+    session.poll(poll("x", 1_000_000, 0)).await.unwrap();
+    session.poll(poll("y", 1_000, 0)).await.unwrap();
+    assert!(is_suspended(&session.poll(poll("x", 1_300_000, 0)).await.unwrap_err()));
+    let reasons: Vec<_> =
+        fleet(&world).await["boxes"].as_array().unwrap().iter().map(|it| it["suspended"]["reason"].clone()).collect();
+    assert_eq!(reasons, ["box_restored", "box_cloned"]);
+    assert!(world.cloud.release(&twin.id).await.unwrap());
+    let mut session = world.session(&twin.tls).await.unwrap();
+    session.poll(poll("x", 1_400_000, 0)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_travels_with_the_interval_that_holds_its_time_and_the_latest_is_the_latest_taken() {
+    let world = World::new().await;
+    let a_box = world.enrol("box").await;
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    let now = now_ms();
+    let record = |total: u64, taken: v1::Taken| {
+        let mut record = v1::Record::decode(reading("A", total, 0).as_slice()).unwrap();
+        if let Some(v1::record::What::Reading(reading)) = &mut record.what {
+            reading.taken = Some(taken);
+        }
+        record.encode_to_vec()
+    };
+    let exact = |ago_ms: u64| v1::Taken {
+        boot_id: "two".to_owned(),
+        monotonic_ms: 10_000_000 - ago_ms,
+        wall_clock_unix_ms: now - ago_ms,
+        quality: v1::ClockQuality::Token.into(),
+        radius_ms: 200,
+    };
+    let floor = v1::Taken {
+        boot_id: "one".to_owned(),
+        monotonic_ms: 5_000,
+        wall_clock_unix_ms: now - 86_400_000,
+        quality: v1::ClockQuality::Floor.into(),
+        radius_ms: 0,
+    };
+    // The newest arrives in the middle; the first was taken before the box knew the time.
+    let told = [record(100, floor), record(300, exact(60_000)), record(200, exact(120_000))];
+    assert_eq!(send(&mut session, batch(9, 1, &told)).await.unwrap(), 3);
+    let shown = fleet(&world).await;
+    let printer = &shown["printers"][0];
+    assert_eq!(printer["meters"][0]["value"], 300);
+    let taken = &printer["meters"][0]["taken"];
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    assert!(
+        number(&taken["not_before_unix_ms"]) <= now - 60_000 && number(&taken["not_after_unix_ms"]) >= now - 60_000
+    );
+    assert!(number(&taken["radius_ms"]) <= 201 && number(&taken["age_ms"]) >= 59_000, "{taken}");
+    // What was read before the box knew the time lies between its floor and the start that came after it.
+    let answer = get(&world, &format!("/api/v1/printers/{}", printer["id"])).await;
+    let start = answer.find("{\"").unwrap();
+    let one: serde_json::Value =
+        serde_json::Deserializer::from_str(&answer[start..]).into_iter().next().unwrap().unwrap();
+    let values: Vec<_> = one["total_history"].as_array().unwrap().iter().map(|point| number(&point["value"])).collect();
+    assert_eq!(values, [100, 200, 300]);
+    let first = &one["total_history"][0];
+    assert!(number(&first["unix_ms"]) < now - 120_000 && number(&first["radius_ms"]) > 30_000_000, "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_printer_that_is_not_read_stays_in_the_list_with_its_cause_and_remedy() {
+    let world = World::new().await;
+    let a_box = world.enrol("box").await;
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    send(&mut session, batch(9, 1, &[reading("A", 1, now_ms())])).await.unwrap();
+    assert!(fleet(&world).await["printers"][0]["not_read"].is_null());
+    let silent = |key: &str, cause: v1::Cause, missed| v1::SilentPrinter {
+        device_key: key.to_owned(),
+        cause: cause.into(),
+        missed,
+        detail: "no answer".to_owned(),
+    };
+    let trouble = v1::Trouble { cause: v1::Cause::MqttBlocked.into(), detail: String::new() };
+    let status = v1::BoxStatus { troubles: vec![trouble], ..v1::BoxStatus::default() };
+    let silent = vec![
+        silent("serial:Test:A", v1::Cause::PingOnly, 3),
+        // One of which the cloud has never had a reading.
+        silent("mac:00:17:c8:01:02:03", v1::Cause::WrongCredentials, 7),
+    ];
+    session.poll(v1::PollRequest { status: Some(status), silent }).await.unwrap();
+    let shown = fleet(&world).await;
+    let printers = shown["printers"].as_array().unwrap();
+    assert_eq!(printers.len(), 2);
+    let of = |key: &str| printers.iter().find(|printer| printer["device_key"] == key).unwrap();
+    let trouble = &of("serial:Test:A")["not_read"]["trouble"];
+    assert_eq!((trouble["cause"].as_str(), trouble["detail"].as_str()), (Some("ping-only"), Some("no answer")));
+    assert!(trouble["remedy"].as_str().unwrap().contains("Switch SNMP on"));
+    let never = of("mac:00:17:c8:01:02:03");
+    assert!(never["not_read"]["since"].is_null() && never["taken"].is_null());
+    assert_eq!(never["not_read"]["trouble"]["cause"], "wrong-credentials");
+    let page = get(&world, "/").await;
+    for words in
+        ["mqtt-blocked", "ping-only: no answer", "Switch SNMP on in the printer", "not read since", "never read"]
+    {
+        assert!(page.contains(words), "the page lacks {words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boxes_of_one_site_share_a_printer_and_one_of_them_reads_it() {
+    let world = World::new().await;
+    let (a, b) = (world.enrol_at("a", Some("office")).await, world.enrol_at("b", Some("office")).await);
+    let (mut of_a, mut of_b) = (world.session(&a.tls).await.unwrap(), world.session(&b.tls).await.unwrap());
+    for session in [&mut of_a, &mut of_b] {
+        session.poll(v1::PollRequest::default()).await.unwrap();
+    }
+    let now = now_ms();
+    assert_eq!(send(&mut of_a, batch(9, 1, &[reading("A", 100, now - 1_000)])).await.unwrap(), 1);
+    assert_eq!(send(&mut of_b, batch(9, 1, &[reading("A", 101, now)])).await.unwrap(), 1);
+    assert!(of_a.poll(v1::PollRequest::default()).await.unwrap().standby.is_empty());
+    assert_eq!(of_b.poll(v1::PollRequest::default()).await.unwrap().standby, ["serial:Test:A"]);
+    let shown = fleet(&world).await;
+    assert_eq!(shown["printers"].as_array().unwrap().len(), 1);
+    assert_eq!(world.cloud.summary().await.unwrap().readings, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_set_in_the_portal_reach_the_box_and_nonsense_is_refused_with_the_reason() {
+    let world = World::new().await;
+    let a_box = world.enrol("box").await;
+    let path = format!("/boxes/{}/schedule", a_box.id);
+    let token = token(&world).await;
+    let form = |times: &str| format!("token={token}&read_minutes=30&look_seconds=120&read_times={times}");
+    let refused = post(&world, &path, &form("25%3A00")).await;
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("no time of the day"), "{refused}");
+    assert!(post(&world, &path, &form("18%3A30+06%3A00")).await.starts_with("HTTP/1.1 303"));
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    let config = session.poll(v1::PollRequest::default()).await.unwrap().config.unwrap();
+    assert_eq!((config.read_interval_s, config.look_interval_s), (1_800, 120));
+    assert_eq!(config.read_times_utc, ["06:00", "18:30"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledgements_that_are_lost_for_a_trial_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = cloud::start_losing_acks(config(&folder), 60).await.unwrap();
+    let world = World { cloud, folder };
+    let a_box = world.enrol("box").await;
+    let mut lost = 0;
+    for seq in 1..=20 {
+        for attempt in 0.. {
+            assert!(attempt < 100, "no acknowledgement came through");
+            let mut session = world.session(&a_box.tls).await.unwrap();
+            match send(&mut session, batch(9, seq, &[reading("A", seq, seq)])).await {
+                Ok(up_to) => {
+                    assert_eq!(up_to, seq);
+                    break;
+                }
+                Err(_) => lost += 1,
+            }
+        }
+    }
+    assert!(lost > 0);
+    assert_eq!(world.cloud.summary().await.unwrap().readings, 20);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use platen::cloud::{self, CloudConfig};
+use platen::cloud::{self, CloudConfig, RunningCloud};
 
 /// The reference cloud of platen boxes.
 #[derive(Debug, Parser)]
@@ -35,6 +35,19 @@ enum Command {
         /// Time between polls that boxes are told, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(5..=3600))]
         poll_interval: u32,
+        /// For trials: of a hundred uploads, commit so many and break the stream off instead of acknowledging them.
+        #[cfg(feature = "sim")]
+        #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=99))]
+        lose_acks: u8,
+    },
+    /// Let a box go on that the cloud has stopped (an old copy of it, two of it, a conflict), because you have looked.
+    Release {
+        /// Data folder of the cloud; it may be running.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The box's id.
+        #[arg(value_name = "BOX")]
+        box_id: String,
     },
     /// Sign a box's request (`platen enroll request`) and take the box in.
     IssueBox {
@@ -44,6 +57,10 @@ enum Command {
         /// What people call the box.
         #[arg(long)]
         name: String,
+        /// Where it stands: boxes of one site share its printers, and one of them at a time reads each. Without it, the box
+        /// is alone.
+        #[arg(long)]
+        site: Option<String>,
         /// Where the box's certificate, its id and the root are written.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -74,7 +91,15 @@ fn main() -> ExitCode {
     let outcome = tokio::runtime::Runtime::new().map_err(|e| (e.to_string(), 1)).and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
-                Command::Run { data, listen, portal, names, poll_interval } => {
+                Command::Run {
+                    data,
+                    listen,
+                    portal,
+                    names,
+                    poll_interval,
+                    #[cfg(feature = "sim")]
+                    lose_acks,
+                } => {
                     let config = CloudConfig {
                         data_dir: data,
                         device_addr: listen,
@@ -82,11 +107,18 @@ fn main() -> ExitCode {
                         server_names: names,
                         poll_interval_s: poll_interval,
                     };
-                    run(config).await
+                    #[cfg(feature = "sim")]
+                    let started = cloud::start_losing_acks(config, lose_acks).await;
+                    #[cfg(not(feature = "sim"))]
+                    let started = cloud::start(config).await;
+                    run(started.map_err(|e| (e.to_string(), 1))?).await
                 }
+                Command::Release { data, box_id } => release(&data, &box_id).await,
                 Command::ProfileKey { out } => profile_key(&out),
                 Command::SignProfile { key, profile } => sign_profile(&key, &profile),
-                Command::IssueBox { data, name, out, request } => issue(&data, &name, &out, &request).await,
+                Command::IssueBox { data, name, site, out, request } => {
+                    issue(&data, &name, site.as_deref(), &out, &request).await
+                }
             }
         })
     });
@@ -103,8 +135,7 @@ fn say(text: &str) {
     let _nobody_reads = writeln!(std::io::stdout(), "{text}");
 }
 
-async fn run(config: CloudConfig) -> Result<(), Failure> {
-    let mut cloud = cloud::start(config).await.map_err(|e| (e.to_string(), 1))?;
+async fn run(mut cloud: RunningCloud) -> Result<(), Failure> {
     say(&format!("Boxes connect to {} · portal: http://{}/", cloud.device_addr(), cloud.portal_addr()));
     let mut terminated =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|e| (e.to_string(), 1))?;
@@ -117,10 +148,25 @@ async fn run(config: CloudConfig) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn issue(data: &Path, name: &str, out: &Path, request: &Path) -> Result<(), Failure> {
+async fn release(data: &Path, box_id: &str) -> Result<(), Failure> {
+    match cloud::release(data, box_id).await {
+        Ok(true) => {
+            say(&format!("{box_id} may go on."));
+            Ok(())
+        }
+        Ok(false) => Err((format!("{box_id} is not stopped, or no box of {}", data.display()), 1)),
+        Err(error) => Err((error.to_string(), 1)),
+    }
+}
+
+async fn issue(data: &Path, name: &str, site: Option<&str>, out: &Path, request: &Path) -> Result<(), Failure> {
     let file = |path: &Path, e: std::io::Error| (format!("{}: {e}", path.display()), 1);
     let request_pem = std::fs::read_to_string(request).map_err(|e| file(request, e))?;
-    let issued = cloud::issue_box(data, &request_pem, name).await.map_err(|e| (e.to_string(), 1))?;
+    let issued = match site {
+        Some(site) => cloud::issue_box_at(data, &request_pem, name, site).await,
+        None => cloud::issue_box(data, &request_pem, name).await,
+    };
+    let issued = issued.map_err(|e| (e.to_string(), 1))?;
     std::fs::create_dir_all(out).map_err(|e| file(out, e))?;
     for (name, text) in
         [("box.crt", &issued.certificate_pem), ("roots.crt", &issued.root_pem), ("box.id", &issued.box_id)]

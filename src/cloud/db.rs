@@ -3,6 +3,8 @@
 
 mod fleet;
 mod rows;
+#[cfg(test)]
+mod upgrade_tests;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
-pub(super) use fleet::{BoxRow, DeviceRow, EventRow, TaskRow};
+pub(super) use fleet::{BoxRow, DeviceRow, EventRow, GapRow, TaskRow};
 
 use super::intake::{self, BoxState, Rows, Work};
 use super::{CloudError, now_ms};
@@ -23,6 +25,8 @@ const REBUILD_AT_ONCE: i64 = 500;
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     pool: SqlitePool,
+    /// Since when this cloud hears its boxes.
+    listening_since_ms: i64,
 }
 
 /// How much there is.
@@ -63,7 +67,7 @@ impl Database {
         let failed = |source| CloudError::Database { path: path.clone(), source };
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(failed)?;
         sqlx::migrate!("src/cloud/migrations").run(&pool).await.map_err(|e| failed(e.into()))?;
-        let database = Self { pool };
+        let database = Self { pool, listening_since_ms: now_ms() };
         database.rebuild().await.map_err(failed)?;
         Ok(database)
     }
@@ -157,6 +161,37 @@ impl Database {
             .execute(&self.pool)
             .await
             .map(drop)
+    }
+
+    /// Sets when a box reads. `read_times` are "HH:MM", one a line.
+    pub(super) async fn set_schedule(
+        &self,
+        id: &str,
+        read_interval_s: u32,
+        look_interval_s: u32,
+        read_times: &str,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE boxes SET read_interval_s = $2, look_interval_s = $3, read_times = $4,
+             config_revision = config_revision + 1 WHERE id = $1",
+        )
+        .bind(id)
+        .bind(i64::from(read_interval_s))
+        .bind(i64::from(look_interval_s))
+        .bind(read_times)
+        .execute(&self.pool)
+        .await
+        .map(drop)
+    }
+
+    /// Flags boxes that are silent now.
+    pub(super) async fn flag_silent(&self, now_ms: i64) -> Result<(), sqlx::Error> {
+        for row in self.boxes(now_ms).await? {
+            if row.silence.is_some() && row.state.silent_since_ms.is_none() {
+                intake::flag_silent(self, &row.state.id, self.listening_since_ms, now_ms).await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn add_task(&self, id: &str, box_id: &str, kind: &str, life: Duration) -> Result<(), sqlx::Error> {

@@ -28,7 +28,7 @@ pub use chain::{beginning, link};
 pub use dating::{Boot, Clocks, Interval, Mark, Stamp};
 pub use history::{Point, effective};
 pub use lease::{LAPSE_INTERVALS_HALVES, is_lapsed};
-pub use poll::{Polled, poll, release};
+pub use poll::{Polled, flag_silent, poll, release};
 pub use rows::{BoxState, Held, Key, Kind, Lease, NewEvent, OpenRow, Progress, Row, Rows, SeenBoot, Silence, Work};
 pub(super) use silence::READ_INTERVAL_DEFAULT_S;
 pub use silence::{BoxSilence, PrinterSilence, box_silence, printer_silence};

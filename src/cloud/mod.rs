@@ -36,6 +36,9 @@ use crate::sys::random_hex;
 /// A task that was not fetched after so long is not done any more.
 const TASK_LIFE: Duration = Duration::from_secs(15 * 60);
 
+/// Silent boxes are looked for this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
 /// How the cloud runs.
 #[derive(Debug, Clone)]
 pub struct CloudConfig {
@@ -101,6 +104,8 @@ struct Shared {
     database: Database,
     broker: Broker,
     poll_interval_s: u32,
+    /// Of a hundred uploads, so many are committed and not acknowledged: for trials.
+    lose_acks_percent: u8,
 }
 
 impl Shared {
@@ -285,6 +290,20 @@ pub async fn release(data_dir: &Path, box_id: &str) -> Result<bool, CloudError> 
 /// # Errors
 /// When ports, folder, database or certificates cannot be used.
 pub async fn start(config: CloudConfig) -> Result<RunningCloud, CloudError> {
+    start_with(config, 0).await
+}
+
+/// As [`start`], for trials: of a hundred uploads, so many (at random) are committed and not acknowledged; their stream is
+/// broken off instead.
+///
+/// # Errors
+/// As [`start`].
+#[cfg(feature = "sim")]
+pub async fn start_losing_acks(config: CloudConfig, percent: u8) -> Result<RunningCloud, CloudError> {
+    start_with(config, percent).await
+}
+
+async fn start_with(config: CloudConfig, lose_acks_percent: u8) -> Result<RunningCloud, CloudError> {
     if !config.portal_addr.ip().is_loopback() {
         return Err(CloudError::PortalNotLoopback(config.portal_addr));
     }
@@ -292,7 +311,7 @@ pub async fn start(config: CloudConfig) -> Result<RunningCloud, CloudError> {
     let tls = authority.server_config(&config.server_names)?;
     let database = Database::open(&config.data_dir).await?;
     let broker = Broker::default();
-    let shared = Shared { database, broker, poll_interval_s: config.poll_interval_s };
+    let shared = Shared { database, broker, poll_interval_s: config.poll_interval_s, lose_acks_percent };
 
     let listen = async |what, address: SocketAddr, option| {
         TcpListener::bind(address).await.map_err(|source| CloudError::Port { what, address, option, source })
@@ -306,7 +325,21 @@ pub async fn start(config: CloudConfig) -> Result<RunningCloud, CloudError> {
     let mut parts = JoinSet::new();
     parts.spawn(device_port::serve(devices, tls, shared.clone(), stop.clone()));
     parts.spawn(portal::serve(people, shared.clone(), stop.clone()));
+    parts.spawn(sweep(shared.database.clone(), stop.clone()));
     Ok(RunningCloud { device_addr, portal_addr, authority, shared, stop, parts })
+}
+
+/// Looks for silent boxes until `stop`.
+async fn sweep(database: Database, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        if let Err(error) = database.flag_silent(now_ms()).await {
+            tracing::error!(%error, "the database failed; silent boxes are looked for again in a minute");
+        }
+    }
 }
 
 /// Milliseconds since 1970, by this machine's clock.

@@ -33,3 +33,17 @@ pub(super) fn reject(code: Code, cause: v1::Cause, message: &str) -> Status {
     let status = RpcStatus { code: code.into(), message: message.to_owned(), details: vec![any] };
     Status::with_details(code, message, status.encode_to_vec().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_carries_its_proof() {
+        let status = reject(Code::PermissionDenied, v1::Cause::Suspended, "stopped");
+        assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "stopped"));
+        let details = RpcStatus::decode(status.details()).unwrap();
+        let rejection = v1::AuthReject::decode(details.details[0].value.as_slice()).unwrap();
+        assert_eq!((rejection.cause(), rejection.message.as_str()), (v1::Cause::Suspended, "stopped"));
+    }
+}

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Database, rows};
+use crate::cause::{Cause, Trouble};
 use crate::cloud::intake::{
     BoxSilence, BoxState, Interval, Point, PrinterSilence, READ_INTERVAL_DEFAULT_S, box_silence, effective,
     printer_silence,
@@ -66,6 +67,18 @@ pub(in crate::cloud) struct EventRow {
     pub event: v1::Event,
 }
 
+/// Records of a box that are missing although later ones are there.
+#[derive(Debug, Clone)]
+pub(in crate::cloud) struct GapRow {
+    pub box_id: String,
+    /// Up to here all is held.
+    pub after_seq: i64,
+    /// The highest number that is held.
+    pub held_seq: i64,
+    /// When the first beyond the gap arrived.
+    pub since_ms: i64,
+}
+
 /// The newest reading of a device, inside or outside of leases.
 const NEWEST: &str = "SELECT box_id, epoch, seq FROM readings
     WHERE device_id = d.id AND is_outside = {outside} AND kind IN ('reading', 'update')
@@ -108,7 +121,7 @@ impl Database {
             let seconds = |column| Ok::<_, sqlx::Error>(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
             boxes.push(BoxRow {
                 name: row.try_get("name")?,
-                silence: box_silence(&state, now_ms),
+                silence: box_silence(&state, self.listening_since_ms, now_ms).filter(|_| state.suspended.is_none()),
                 status: state.status.as_deref().and_then(|bytes| v1::BoxStatus::decode(bytes).ok()),
                 ranges: row.try_get("ranges")?,
                 read_interval_s: seconds("read_interval_s")?,
@@ -119,6 +132,21 @@ impl Database {
             });
         }
         Ok(boxes)
+    }
+
+    /// Epochs of which something is missing in the middle.
+    pub(in crate::cloud) async fn gaps(&self) -> Result<Vec<GapRow>, sqlx::Error> {
+        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT w.box_id, w.contiguous_seq, w.last_seq,
+                    (SELECT MIN(r.received_ms) FROM readings r
+                     WHERE r.box_id = w.box_id AND r.epoch = w.epoch AND r.seq > w.contiguous_seq) AS since_ms
+             FROM watermarks w JOIN boxes b ON b.id = w.box_id
+             WHERE w.last_seq > w.contiguous_seq AND NOT b.revoked",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let gap = |(box_id, after_seq, held_seq, since_ms)| GapRow { box_id, after_seq, held_seq, since_ms };
+        Ok(rows.into_iter().map(gap).collect())
     }
 
     /// Every device that was ever read or told of.
@@ -237,7 +265,12 @@ fn device_row(row: &SqliteRow, boxes: &[BoxRow], now_ms: i64) -> Result<DeviceRo
         }
         None => None,
     };
-    let box_silence = holder.and_then(|holder| holder.silence.as_ref());
+    // A box that is stopped is as good as silent.
+    let stopped = holder.and_then(|holder| {
+        let trouble = Trouble::new(Cause::Suspended, holder.state.suspended.as_ref()?);
+        Some(BoxSilence { since_ms: holder.state.last_poll_ms.unwrap_or_default(), trouble })
+    });
+    let box_silence = holder.and_then(|holder| holder.silence.as_ref()).or(stopped.as_ref());
     let read_interval_s = u32::try_from(read_interval_s).unwrap_or(0);
     Ok(DeviceRow {
         id,

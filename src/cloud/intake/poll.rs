@@ -5,7 +5,7 @@ use prost::Message;
 use super::dating::Mark;
 use super::record::{date_anew, keep_clocks};
 use super::rows::{BoxState, Key, Progress, Rows, SeenBoot, Silence, Work};
-use super::{Clocks, lease};
+use super::{Clocks, box_silence, lease};
 use crate::cause::DETAIL_MAX_CHARS;
 use crate::proto::v1;
 
@@ -117,6 +117,35 @@ pub async fn release<R: Rows>(rows: &R, box_id: &str, now_ms: i64) -> Result<boo
     state.boots.clear();
     work.put_box(&state).await?;
     work.note(now_ms, box_id, "box_released", &reason).await?;
+    work.commit().await?;
+    Ok(true)
+}
+
+/// Flags a box that is silent, once. Whether it was flagged now.
+///
+/// # Errors
+/// Those of the rows.
+pub async fn flag_silent<R: Rows>(
+    rows: &R,
+    box_id: &str,
+    listening_since_ms: i64,
+    now_ms: i64,
+) -> Result<bool, R::Error> {
+    let mut work = rows.begin().await?;
+    let is_news =
+        |state: &BoxState| state.silent_since_ms.is_none() && state.suspended.is_none() && state.last_poll_ms.is_some();
+    // It may have polled since somebody looked.
+    let found = work.box_state(box_id).await?.filter(is_news).and_then(|state| {
+        let silence = box_silence(&state, listening_since_ms, now_ms)?;
+        Some((state, silence))
+    });
+    let Some((mut state, silence)) = found else {
+        work.abandon().await?;
+        return Ok(false);
+    };
+    state.silent_since_ms = Some(silence.since_ms);
+    work.put_box(&state).await?;
+    work.note(now_ms, box_id, "box_silent", &silence.trouble.to_string()).await?;
     work.commit().await?;
     Ok(true)
 }

@@ -28,15 +28,17 @@ pub struct BoxSilence {
     pub trouble: Trouble,
 }
 
-/// Whether a box is silent now.
+/// Whether a box is silent now. The cloud has been listening since `listening_since_ms`: what it could not hear before, it
+/// does not miss.
 #[must_use]
-pub fn box_silence(state: &BoxState, now_ms: i64) -> Option<BoxSilence> {
+pub fn box_silence(state: &BoxState, listening_since_ms: i64, now_ms: i64) -> Option<BoxSilence> {
     let told_s = if state.told_interval_s == 0 { POLL_INTERVAL_DEFAULT_S } else { state.told_interval_s };
     let interval_ms = i64::from(told_s) * 1_000;
     // … but not before it was to poll at all, if it was told to poll seldom.
     let patience_ms = (interval_ms * INTERVALS).min(BOX_PATIENCE_MAX_MS).max(interval_ms * 3 / 2);
     let since_ms = state.last_poll_ms.unwrap_or(state.created_ms);
-    (now_ms - since_ms > patience_ms).then(|| BoxSilence { since_ms, trouble: last_words(state) })
+    (now_ms - since_ms.max(listening_since_ms) > patience_ms)
+        .then(|| BoxSilence { since_ms, trouble: last_words(state) })
 }
 
 /// What a box last said was wrong with itself; else that it fell silent without a word.
@@ -108,19 +110,21 @@ mod tests {
     fn a_box_is_silent_after_three_intervals_and_after_a_quarter_of_an_hour_at_the_latest() {
         for (interval_s, silent_after_s) in [(5, 15), (300, 900), (360, 900), (3_600, 5_400)] {
             let polled = state(interval_s, Some(0), vec![]);
-            assert_eq!(box_silence(&polled, silent_after_s * 1_000), None);
-            let silence = box_silence(&polled, silent_after_s * 1_000 + 1).unwrap();
+            assert_eq!(box_silence(&polled, 0, silent_after_s * 1_000), None);
+            let silence = box_silence(&polled, 0, silent_after_s * 1_000 + 1).unwrap();
             assert_eq!((silence.since_ms, silence.trouble.cause), (0, Cause::BoxSilent));
+            // The cloud was down meanwhile.
+            assert_eq!(box_silence(&polled, 1, silent_after_s * 1_000 + 1), None);
         }
         let never = state(300, None, vec![]);
-        assert_eq!(box_silence(&never, 900_001).unwrap().trouble.cause, Cause::NeverSeen);
+        assert_eq!(box_silence(&never, 0, 900_001).unwrap().trouble.cause, Cause::NeverSeen);
     }
 
     #[test]
     fn a_silent_box_is_explained_by_its_last_words_that_explain_it() {
         let said = |cause: Cause| v1::Trouble { cause: cause.into(), detail: "d".to_owned() };
         let silent = state(5, Some(0), vec![said(Cause::MqttBlocked), said(Cause::Storage)]);
-        assert_eq!(box_silence(&silent, 1 << 40).unwrap().trouble, Trouble::new(Cause::Storage, "d"));
+        assert_eq!(box_silence(&silent, 0, 1 << 40).unwrap().trouble, Trouble::new(Cause::Storage, "d"));
     }
 
     #[test]

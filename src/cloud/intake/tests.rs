@@ -50,6 +50,7 @@ over_both! {
     a_printer_is_taken_over_within_three_polls_and_nothing_is_doubled => takeover;
     a_printer_that_its_holder_cannot_read_is_read_by_another => takeover_of_one;
     a_key_change_holds_for_the_whole_site => key_change;
+    a_silent_box_is_flagged_once_with_its_last_words_and_unflagged_when_it_is_back => silent_box;
 }
 
 fn taken(seq: u64) -> v1::Taken {
@@ -381,6 +382,20 @@ async fn key_change<R: Rows<Error: Debug>>(rows: &R) {
     assert_ne!(row(rows, "b", 1).await.unwrap().device_id, device);
     send(rows, "b", &batch(2, &[changed(2)])).await;
     assert_eq!(row(rows, "b", 1).await.unwrap().device_id, device);
+}
+
+async fn silent_box<R: Rows<Error: Debug>>(rows: &R) {
+    let trouble = v1::Trouble { cause: v1::Cause::NoLink.into(), detail: String::new() };
+    let status = v1::BoxStatus { troubles: vec![trouble], ..bare() };
+    let late = NOON + 900_001;
+    assert!(!flag_silent(rows, "c", 0, late).await.unwrap(), "it has never been heard of");
+    welcome(ask(rows, "c", status.clone(), NOON).await);
+    assert!(!flag_silent(rows, "c", 0, late - 1).await.unwrap());
+    assert!(flag_silent(rows, "c", 0, late).await.unwrap());
+    assert!(!flag_silent(rows, "c", 0, late + 1).await.unwrap());
+    welcome(ask(rows, "c", status, late + 2).await);
+    assert!(!flag_silent(rows, "c", 0, late + 3).await.unwrap());
+    assert!(flag_silent(rows, "c", 0, late + 2 + 900_001).await.unwrap());
 }
 
 #[tokio::test]

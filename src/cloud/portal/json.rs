@@ -5,16 +5,51 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Failure, Portal};
-use crate::cloud::db::DeviceRow;
+use super::alarms::Alarm;
+use super::{Failure, Portal, look};
+use crate::cause::{Trouble, explain, from_number};
+use crate::cloud::db::{BoxRow, DeviceRow};
+use crate::cloud::intake::Interval;
 use crate::cloud::now_ms;
 use crate::proto::v1;
 
-fn device_json(device: &DeviceRow) -> Value {
+/// When something was read: bounds that hold the true time, their middle, and how old that is.
+fn taken_json(taken: Option<Interval>, now_ms: i64) -> Value {
+    taken.map_or(Value::Null, |taken| {
+        json!({
+            "unix_ms": taken.middle_ms(),
+            "radius_ms": taken.radius_ms(),
+            "not_before_unix_ms": taken.low_ms,
+            "not_after_unix_ms": taken.high_ms,
+            "age_ms": (now_ms - taken.middle_ms()).max(0),
+        })
+    })
+}
+
+/// What is wrong, what it means, and what to do about it.
+fn trouble_json(trouble: &Trouble) -> Value {
+    let explanation = explain(trouble.cause);
+    json!({
+        "cause": explanation.word,
+        "detail": trouble.detail,
+        "means": explanation.means,
+        "remedy": explanation.remedy,
+    })
+}
+
+fn device_json(device: &DeviceRow, now_ms: i64) -> Value {
     let reading = &device.reading;
+    let taken = taken_json(device.taken, now_ms);
     json!({
         "id": device.id,
+        "site": device.site,
         "box": device.box_name,
+        "taken": taken,
+        "outside_lease": device.is_outside,
+        "not_read": device.silence.as_ref().map(|silence| json!({
+            "since": taken_json(silence.since, now_ms),
+            "trouble": trouble_json(&silence.trouble),
+        })),
         "device_key": reading.device_key,
         "taken_unix_ms": device.taken.map(|taken| taken.middle_ms()),
         "first_seen_unix_ms": device.first_seen_ms,
@@ -27,8 +62,8 @@ fn device_json(device: &DeviceRow) -> Value {
         "mac": reading.mac,
         "status": reading.status.as_ref().and_then(|status| status.printer.clone()),
         "errors": reading.status.as_ref().map(|status| status.errors.clone()).unwrap_or_default(),
-        "meters": reading.meters.iter().map(meter_json).collect::<Vec<_>>(),
-        "supplies": reading.supplies.iter().map(supply_json).collect::<Vec<_>>(),
+        "meters": reading.meters.iter().map(|meter| meter_json(meter, &taken)).collect::<Vec<_>>(),
+        "supplies": reading.supplies.iter().map(|supply| supply_json(supply, &taken)).collect::<Vec<_>>(),
         "alerts": reading.alerts.iter().map(|alert| json!({
             "severity": alert.severity, "code": alert.code, "description": alert.description,
         })).collect::<Vec<_>>(),
@@ -36,12 +71,14 @@ fn device_json(device: &DeviceRow) -> Value {
     })
 }
 
-fn meter_json(meter: &v1::Meter) -> Value {
-    json!({ "name": meter.name, "value": meter.value, "unit": meter.unit, "oid": meter.oid })
+/// A value travels with its time.
+fn meter_json(meter: &v1::Meter, taken: &Value) -> Value {
+    json!({ "name": meter.name, "value": meter.value, "unit": meter.unit, "oid": meter.oid, "taken": taken })
 }
 
-fn supply_json(supply: &v1::Supply) -> Value {
+fn supply_json(supply: &v1::Supply, taken: &Value) -> Value {
     json!({
+        "taken": taken,
         "index": supply.index,
         "description": supply.description,
         "type": supply.r#type,
@@ -57,32 +94,70 @@ fn supply_json(supply: &v1::Supply) -> Value {
     })
 }
 
-/// Boxes and printers.
-pub(super) async fn fleet(State(portal): State<Portal>) -> Result<Json<Value>, Failure> {
-    let now = now_ms();
-    let boxes = portal.shared.database.boxes(now).await?;
-    let devices = portal.shared.database.devices(&boxes, now).await?;
-    let boxes: Vec<Value> = boxes
-        .iter()
-        .map(|row| {
-            json!({
-                "id": row.state.id,
-                "name": row.name,
-                "last_poll_unix_ms": row.state.last_poll_ms,
-                "listening": portal.shared.broker.is_listening(&row.state.id),
-                "firmware_version": row.status.as_ref().map(|status| status.firmware_version.clone()),
-                "outbox_pending": row.status.as_ref().map(|status| status.outbox_pending),
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "boxes": boxes, "printers": devices.iter().map(device_json).collect::<Vec<_>>() })))
+fn box_json(row: &BoxRow, listening: bool) -> Value {
+    let status = row.status.as_ref();
+    let troubles = status.iter().flat_map(|status| &status.troubles);
+    let suspended = row.state.suspended.as_ref();
+    json!({
+        "id": row.state.id,
+        "name": row.name,
+        "site": row.state.site,
+        "last_poll_unix_ms": row.state.last_poll_ms,
+        "listening": listening,
+        "firmware_version": status.map(|status| status.firmware_version.clone()),
+        "outbox_pending": status.map(|status| status.outbox_pending),
+        "outbox_thinned": status.map(|status| status.outbox_thinned),
+        "silent": row.silence.as_ref().map(|silence| json!({
+            "since_unix_ms": silence.since_ms,
+            "trouble": trouble_json(&silence.trouble),
+        })),
+        "suspended": suspended.map(|reason| json!({ "reason": reason, "detail": row.state.suspended_detail })),
+        "troubles": troubles.map(|told| trouble_json(&Trouble::new(from_number(told.cause), &told.detail))).collect::<Vec<_>>(),
+    })
 }
 
-/// One printer.
+fn alarm_json(alarm: &Alarm) -> Value {
+    json!({
+        "critical": alarm.is_critical,
+        "box": alarm.box_id,
+        "printer": alarm.printer_id,
+        "text": format!("{} {}: {}", alarm.who, alarm.what, alarm.trouble),
+        "since_unix_ms": alarm.since_ms,
+        "trouble": trouble_json(&alarm.trouble),
+    })
+}
+
+/// Boxes, printers and what is wrong.
+pub(super) async fn fleet(State(portal): State<Portal>) -> Result<Json<Value>, Failure> {
+    let now = now_ms();
+    let (boxes, devices, alarms) = look(&portal, now).await?;
+    let boxes: Vec<Value> =
+        boxes.iter().map(|row| box_json(row, portal.shared.broker.is_listening(&row.state.id))).collect();
+    Ok(Json(json!({
+        "unix_ms": now,
+        "alarms": alarms.iter().map(alarm_json).collect::<Vec<_>>(),
+        "boxes": boxes,
+        "printers": devices.iter().map(|device| device_json(device, now)).collect::<Vec<_>>(),
+    })))
+}
+
+/// One printer, with its total over time.
 pub(super) async fn printer(
     State(portal): State<Portal>,
     Path(id): Path<i64>,
 ) -> Result<Result<Json<Value>, StatusCode>, Failure> {
-    let device = portal.shared.database.device(id, now_ms()).await?;
-    Ok(device.as_ref().map(device_json).map(Json).ok_or(StatusCode::NOT_FOUND))
+    let now = now_ms();
+    let Some(device) = portal.shared.database.device(id, now).await? else { return Ok(Err(StatusCode::NOT_FOUND)) };
+    let history = portal.shared.database.history(id, "total").await?;
+    let history = history.iter().map(|point| {
+        json!({
+            "unix_ms": point.taken.middle_ms(),
+            "radius_ms": point.taken.radius_ms(),
+            "value": point.value,
+            "outside_lease": point.is_outside,
+        })
+    });
+    let mut printer = device_json(&device, now);
+    printer["total_history"] = history.collect();
+    Ok(Ok(Json(printer)))
 }

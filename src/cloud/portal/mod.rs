@@ -2,8 +2,13 @@
 //! Host is another name is refused (a web page elsewhere could have its name point here), and so is a change without the
 //! token that only our own pages know.
 
+mod alarms;
+mod boxes;
 mod json;
 mod pages;
+mod printer;
+mod schedule;
+mod words;
 
 use axum::Router;
 use axum::extract::{Form, Path, Request, State};
@@ -15,7 +20,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, now_ms};
+use super::db::{BoxRow, DeviceRow};
+use super::{Shared, intake, now_ms};
 use crate::discovery::Ranges;
 use crate::sys::random_hex;
 
@@ -35,11 +41,13 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: Cancellat
     let routes = Router::new()
         .route("/", get(fleet))
         .route("/fragment", get(fragment))
-        .route("/printers/{id}", get(printer))
+        .route("/printers/{id}", get(printer_page))
         .route("/printers/{id}/fragment", get(printer_fragment))
         .route("/boxes/{id}/scan", post(scan))
         .route("/boxes/{id}/ping", post(ping))
         .route("/boxes/{id}/ranges", post(ranges))
+        .route("/boxes/{id}/schedule", post(schedule::set))
+        .route("/boxes/{id}/release", post(release))
         .route("/api/v1/fleet", get(json::fleet))
         .route("/api/v1/printers/{id}", get(json::printer))
         .route("/healthz", get(async || "ok\n"))
@@ -109,12 +117,20 @@ fn page(title: &str, fragment: &str, view: maud::Markup) -> Response {
     response
 }
 
+/// Boxes, printers and what is wrong, at one time.
+async fn look(portal: &Portal, now_ms: i64) -> Result<(Vec<BoxRow>, Vec<DeviceRow>, Vec<alarms::Alarm>), Failure> {
+    let database = &portal.shared.database;
+    let boxes = database.boxes(now_ms).await?;
+    let devices = database.devices(&boxes, now_ms).await?;
+    let alarms = alarms::alarms(&boxes, &devices, &database.gaps().await?, now_ms);
+    Ok((boxes, devices, alarms))
+}
+
 async fn fleet_view(portal: &Portal) -> Result<maud::Markup, Failure> {
     let now = now_ms();
-    let boxes = portal.shared.database.boxes(now).await?;
-    let devices = portal.shared.database.devices(&boxes, now).await?;
+    let (boxes, devices, alarms) = look(portal, now).await?;
     let listening: Vec<bool> = boxes.iter().map(|b| portal.shared.broker.is_listening(&b.state.id)).collect();
-    Ok(pages::fleet(&boxes, &listening, &devices, &portal.token, now))
+    Ok(pages::fleet(&alarms, &boxes, &listening, &devices, &portal.token, now))
 }
 
 async fn fleet(State(portal): State<Portal>) -> Result<Response, Failure> {
@@ -130,14 +146,14 @@ async fn printer_view(portal: &Portal, id: i64) -> Result<Option<maud::Markup>, 
     let Some(device) = portal.shared.database.device(id, now).await? else { return Ok(None) };
     let history = portal.shared.database.history(id, "total").await?;
     let events = portal.shared.database.device_events(id).await?;
-    Ok(Some(pages::printer(&device, &history, &events, now)))
+    Ok(Some(printer::printer(&device, &history, &events, now)))
 }
 
 fn no_such_printer() -> Response {
     (StatusCode::NOT_FOUND, "There is no such printer.\n").into_response()
 }
 
-async fn printer(State(portal): State<Portal>, Path(id): Path<i64>) -> Result<Response, Failure> {
+async fn printer_page(State(portal): State<Portal>, Path(id): Path<i64>) -> Result<Response, Failure> {
     Ok(match printer_view(&portal, id).await? {
         Some(view) => page("Printer", &format!("/printers/{id}/fragment"), view),
         None => no_such_printer(),
@@ -197,6 +213,21 @@ async fn scan(
         return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
     }
     portal.shared.scan_now(&id).await?;
+    Ok(Redirect::to("/").into_response())
+}
+
+/// Somebody has looked at a box that was stopped.
+async fn release(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if !intake::release(&portal.shared.database, &id, now_ms()).await? {
+        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is not stopped.\n").into_response());
+    }
     Ok(Redirect::to("/").into_response())
 }
 
