@@ -2,14 +2,28 @@
 //!
 //! What this room is for: keeping what the box has promised to keep, on flash that may be full, torn or failing.
 //! What it promises:
-//! - A payload is accepted when [`Outbox::append`] returns: it is on the disk (one write and one fdatasync for the
-//!   whole cycle). Accepted payloads come out in order, byte for byte, until they are acknowledged.
-//! - A pair (epoch, sequence number) names one payload for ever: numbers are never used again, not after all was
-//!   acknowledged and deleted, nor after a crash at any point.
-//! - What is damaged is never delivered and never guessed: what precedes the damage is kept, the file is set aside,
-//!   a new epoch begins, and [`Recovery`] says so.
-//! - After a failed write or sync nothing more is taken until the outbox is opened again; a sync is never retried.
-//! - Everything is bounded: [`Limits`] and the constants beside them.
+//! - **Accepted is delivered.** A payload is accepted when [`Outbox::append`] returns: it is on the disk (one write and one
+//!   fdatasync for the whole group). Accepted payloads come out in order, byte for byte, until they are acknowledged.
+//! - **Once.** A pair (epoch, sequence number) names one payload for ever: numbers are never used again, not after all
+//!   was acknowledged and removed, nor after a resend, nor after a crash at any point.
+//! - **A chain.** Each epoch has a hash chain over numbers and hashes, which every [`Entry`] carries; it is checked at
+//!   opening, and nothing that is done to make room changes it.
+//! - **A tail.** What was acknowledged is kept for seven days, for a cloud that was restored from a backup and
+//!   [asks again](Outbox::resend_from), unless the room is needed. [`Outbox::acknowledge`] says how days are counted on a
+//!   box whose clock jumps.
+//! - **A full outbox loses detail and never an end.** Past the quota, first the tail is let go, then records are thinned
+//!   by their [`Label`]s, oldest days first: of each printer and day the first and the last stay, what is flagged, the
+//!   newest day, and the whole reading that one of these needs. A thinned record keeps its number and its hash
+//!   ([`Content::Thinned`]), and is counted ([`Outbox::thinned`]). Only when there is nothing left to thin,
+//!   [`StoreError::Full`] is said, and nothing of that append is taken.
+//! - **What is damaged is never delivered and never guessed.** What precedes the damage is kept, the file is set aside, a
+//!   new epoch begins, and [`Recovery`] says so. Damage in the tail costs the tail and nothing that waits.
+//! - **After a failed sync nothing more is taken** until the outbox is dropped and opened again; a sync is never retried, and
+//!   opening reads what the disk has and not what the kernel believes. On a full disk an outbox opens, delivers and
+//!   acknowledges out of its ballast, and makes the ballast again when there is room.
+//! - **Everything is bounded:** files by [`Limits`], memory by the constants beside them; of a record nothing is held in
+//!   memory, of a segment file some 50 bytes. Making room takes one segment file in memory (twice the largest: 17 MiB where
+//!   appends of 8 MiB were made, 2 MiB else) and up to some 20 MiB for an outbox of over a thousand printers.
 //!
 //! Who may call it: uplink, enroll, tunnel, update, agent. All calls block on the disk: from async code, call them in
 //! `tokio::task::spawn_blocking`. It knows nobody but `sys`; a payload is bytes to it.

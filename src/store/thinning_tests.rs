@@ -244,12 +244,15 @@ fn a_new_day_of_a_printer_makes_room_in_a_full_outbox() {
 #[test]
 fn a_base_that_cannot_be_one_is_refused() {
     let mut outbox = open(&FaultFs::default());
-    let with_base = |base| Draft { payload: vec![1], label: Label { group: 9, day: 1, is_kept: false, base: Some(Seq(base)) } };
+    let with_base =
+        |base| Draft { payload: vec![1], label: Label { group: 9, day: 1, is_kept: false, base: Some(Seq(base)) } };
     for base in [0, 1, 2] {
         let error = outbox.append(&[with_base(base)]).unwrap_err();
         assert!(error.to_string().contains("its base"), "{error}");
     }
-    outbox.append(&[Draft { label: Label { base: None, ..with_base(0).label }, payload: vec![] }, with_base(1)]).unwrap();
+    outbox
+        .append(&[Draft { label: Label { base: None, ..with_base(0).label }, payload: vec![] }, with_base(1)])
+        .unwrap();
 }
 
 #[test]
@@ -289,7 +292,9 @@ fn it_is_thinned_on_a_disk_that_has_only_the_ballast_left() {
     check(&site.appended, &all_waiting(&fs));
     fs.set_capacity(None);
     outbox.tidy(NOW).unwrap();
-    assert!(fs.files().iter().any(|(path, length)| {
-        path.ends_with("ballast") && *length as u64 == LIMITS.ballast_bytes()
-    }));
+    assert!(
+        fs.files()
+            .iter()
+            .any(|(path, length)| { path.ends_with("ballast") && *length as u64 == LIMITS.ballast_bytes() })
+    );
 }
