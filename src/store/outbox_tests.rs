@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::generation::Standing;
 use super::limits::{MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES};
-use super::record::{RECORD_HEAD_BYTES, SEGMENT_HEADER_BYTES, next_chain};
+use super::record::{
+    RECORD_HEAD_BYTES, SEGMENT_HEADER_BYTES, next_chain, read_segment_header, write_record, write_segment_header,
+};
 use super::{Batch, Draft, Entry, Epoch, Label, Limits, NewEpoch, Outbox, Recovery, Seq, StoreError};
-use crate::sys::{Fault, FaultFs, SystemEntropy};
+use crate::sys::{Fault, FaultFs, Fs, SystemEntropy};
 
 const DIR: &str = "/box/outbox";
 const LIMITS: Limits = Limits { max_total_bytes: 4_000, segment_bytes: 400 };
@@ -388,7 +390,7 @@ fn a_state_older_than_the_segments_is_not_believed() {
     let fs = FaultFs::default();
     drop(filled(&fs, 3));
     let path = Path::new(DIR).join("state");
-    let old = crate::sys::Fs::read_at(&fs, &path, 0, 10_000).unwrap();
+    let old = Fs::read_at(&fs, &path, 0, 10_000).unwrap();
     fs.flip(&segments(&fs)[0], SEGMENT_HEADER_BYTES + 60, 1);
     let (mut outbox, _) = open(&fs);
     outbox.append(&kept([payload(1)])).unwrap();
@@ -405,7 +407,7 @@ fn a_state_older_than_the_segments_is_not_believed() {
 fn a_removed_file_is_damage_too() {
     let fs = FaultFs::default();
     drop(filled(&fs, 9));
-    crate::sys::Fs::remove(&fs, &segments(&fs)[1]).unwrap();
+    Fs::remove(&fs, &segments(&fs)[1]).unwrap();
     let (mut outbox, recovery) = open(&fs);
     let Some(NewEpoch::Damaged { what, kept_up_to, .. }) = recovery.new_epoch else { panic!("{recovery:?}") };
     assert!(what.contains("missing"));
@@ -433,4 +435,26 @@ fn a_dying_disk_does_not_pile_up_epochs_or_files() {
     }
     assert!(given_up > 0);
     assert!(segments(&fs).len() < 80, "{}", segments(&fs).len());
+}
+
+#[test]
+fn a_record_that_was_exchanged_for_another_right_one_is_found_out_by_the_chain() {
+    let fs = FaultFs::default();
+    let outbox = filled(&fs, 9);
+    let old = outbox.epoch();
+    drop(outbox);
+    // The second segment, numbers 3 and 4, written anew with all checksums right and one payload another.
+    let path = segments(&fs)[1].clone();
+    let (epoch, first, chain) =
+        read_segment_header(&Fs::read_at(&fs, &path, 0, SEGMENT_HEADER_BYTES).unwrap()).unwrap();
+    assert_eq!((epoch, first), (old, Seq(3)));
+    let mut bytes = Vec::new();
+    write_segment_header(&mut bytes, epoch, first, &chain);
+    write_record(&mut bytes, Seq(3), &Label::kept(), &payload(77));
+    write_record(&mut bytes, Seq(4), &Label::kept(), &payload(4));
+    super::files::write_atomically(&fs, &path, &bytes).unwrap();
+    let (_, recovery) = open(&fs);
+    let Some(NewEpoch::Damaged { what, kept_up_to, .. }) = recovery.new_epoch else { panic!("{recovery:?}") };
+    assert!(what.contains("hash chain"), "{what}");
+    assert_eq!(kept_up_to, Seq(4), "the files that the chain does not lead to are not delivered");
 }
