@@ -37,7 +37,7 @@ fn label(seq: u64) -> Label {
     let (group, day) = (1 + seq % PRINTERS, seq / DAY);
     let first = (day * DAY..).find(|first| *first > 0 && first % PRINTERS == seq % PRINTERS).unwrap();
     let base = (first < seq).then_some(Seq(first));
-    Label { group, day: u32::try_from(day).unwrap(), is_kept: seq % 20 == 0, base }
+    Label { group, day: u32::try_from(day).unwrap(), is_kept: seq.is_multiple_of(20), base }
 }
 
 /// What no thinning may touch while `last` is the last number.

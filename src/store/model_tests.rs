@@ -80,10 +80,10 @@ impl Model {
         let mut payload = self.next_payload.to_le_bytes().to_vec();
         payload.resize(4 + length, self.next_payload as u8);
         let group = u64::from(self.next_payload) % (PRINTERS + 1);
-        let base = self.bases.get(&(epoch, group)).copied().filter(|base| *base < seq && length % 4 != 0);
+        let base = self.bases.get(&(epoch, group)).copied().filter(|base| *base < seq && !length.is_multiple_of(4));
         let label = match group {
             0 => Label::kept(),
-            _ => Label { group, day: self.day, is_kept: length % 29 == 0, base },
+            _ => Label { group, day: self.day, is_kept: length.is_multiple_of(29), base },
         };
         if base.is_none() && group != 0 {
             self.bases.insert((epoch, group), seq);

@@ -197,8 +197,7 @@ impl Fs for SystemFs {
 
     fn partition_bytes(&self, path: &Path) -> io::Result<u64> {
         let found = nix::sys::statvfs::statvfs(path)?;
-        // Their types differ between platforms; on Linux' 64-bit ones they are u64.
-        Ok(u64::from(found.blocks()).saturating_mul(u64::from(found.fragment_size())))
+        Ok(found.blocks().saturating_mul(found.fragment_size()))
     }
 }
 

@@ -5,12 +5,12 @@
 //! `open DIR`: opens what the last one left and reads all of it.
 //! An update has 120 bytes; each printer's first reading of a day is a whole one of 5 KiB, with `whole` all are.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use platen::store::{Draft, Label, Limits, Outbox, Seq};
+use platen::store::{Draft, Label, Limits, Outbox, Seq, StoreError};
 
 const PRINTERS: u64 = 200;
 const GROUP: usize = 32;
@@ -44,13 +44,17 @@ struct Site {
     is_whole: bool,
     appends: u64,
     longest: Duration,
+    /// Readings that found no room, and since which day.
+    refused: u64,
+    refused_from: Option<u64>,
 }
 
 impl Site {
     fn new(dir: &Path, is_whole: bool) -> Self {
         let (outbox, _) = Outbox::open(dir, Limits::default()).unwrap();
         let bases = vec![None; usize::try_from(PRINTERS).unwrap()];
-        Self { outbox, random: fastrand::Rng::with_seed(1), bases, is_whole, appends: 0, longest: Duration::ZERO }
+        let random = fastrand::Rng::with_seed(1);
+        Self { outbox, random, bases, is_whole, appends: 0, longest: Duration::ZERO, refused: 0, refused_from: None }
     }
 
     /// All printers are read once, and accepted in groups.
@@ -72,7 +76,14 @@ impl Site {
                 drafts.push(Draft { payload, label });
             }
             let begin = Instant::now();
-            self.outbox.append(&drafts).unwrap();
+            match self.outbox.append(&drafts) {
+                Ok(_) => {}
+                Err(StoreError::Full { .. }) => {
+                    self.refused += drafts.len() as u64;
+                    self.refused_from.get_or_insert((now_s - START_S) / DAY_S);
+                }
+                Err(error) => panic!("{error}"),
+            }
             self.longest = self.longest.max(begin.elapsed());
             self.appends += 1;
         }
@@ -124,8 +135,12 @@ fn offline(dir: &Path, minutes: u64, is_whole: bool) {
     }
     let (records, thinned) = (site.outbox.last_seq().0, site.outbox.thinned());
     println!("{records} records in {:.0} s, {thinned} of them thinned", begin.elapsed().as_secs_f64());
+    if let Some(day) = site.refused_from {
+        println!("{} readings refused, the first on day {day}", site.refused);
+    }
     println!("used {:.1} MiB, at most {:.1} MiB", mib(site.outbox.used_bytes()), mib(highest));
     println!("longest append {:.2} s; written {:.1} MB a day", site.longest.as_secs_f64(), mb(written()) / 90.0);
+    println!("resident at most {} KiB, while it thinned too", memory_kib("VmHWM:"));
 }
 
 fn open(dir: &Path) {
@@ -164,8 +179,12 @@ fn on_device(name: &str) -> u64 {
 }
 
 fn resident_kib() -> u64 {
+    memory_kib("VmRSS:")
+}
+
+fn memory_kib(name: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
