@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::files::write_atomically;
 use super::record::{HASH_BYTES, RECORD_HEAD_BYTES, next_chain, sha256};
 use super::{Content, Draft, Entry, Epoch, Label, Limits, Outbox, Seq, StoreError};
-use crate::sys::{Fault, FaultFs, SystemEntropy};
+use crate::sys::{Fault, FaultFs, Fs, SystemEntropy};
 
 const DIR: &str = "/box/outbox";
 const LIMITS: Limits = Limits { max_total_bytes: 120_000, segment_bytes: 7_000 };
@@ -260,7 +261,7 @@ fn a_base_that_cannot_be_one_is_refused() {
 fn files_that_became_short_are_joined() {
     let fs = FaultFs::default();
     let mut outbox = open(&fs);
-    let mut site = Site::new(5, 2, 200);
+    let mut site = Site::new(5, 2, 30);
     site.fill(&mut outbox, 5);
     let is_segment = |path: &PathBuf| path.to_string_lossy().ends_with(".seg");
     let count = fs.files().into_iter().filter(|(path, _)| is_segment(path)).count() as u64;
@@ -268,6 +269,43 @@ fn files_that_became_short_are_joined() {
     let last = usize::try_from(outbox.last_seq().0).unwrap();
     site.appended.0.truncate(last);
     check(&site.appended, &all_waiting(&fs));
+}
+
+#[test]
+fn a_crash_before_joined_files_are_removed_harms_nothing() {
+    let fs = FaultFs::default();
+    let mut outbox = open(&fs);
+    let mut site = Site::new(5, 2, 30);
+    let segments = |fs: &FaultFs| -> Vec<PathBuf> {
+        let is_segment = |path: &PathBuf| path.to_string_lossy().ends_with(".seg");
+        fs.files().into_iter().map(|(path, _)| path).filter(is_segment).collect()
+    };
+    let mut joins = 0;
+    while joins < 3 {
+        let before = fs.copy();
+        let drafts = site.drafts();
+        outbox.append(&drafts).unwrap();
+        site.appended.0.extend(drafts);
+        let now = segments(&fs);
+        let removed: Vec<_> = segments(&before).into_iter().filter(|path| !now.contains(path)).collect();
+        if removed.is_empty() {
+            continue;
+        }
+        joins += 1;
+        // As if none of the removals had arrived on the disk.
+        let crashed = fs.copy();
+        for path in &removed {
+            let bytes = Fs::read_at(&before, path, 0, 1_000_000).unwrap();
+            write_atomically(&crashed, path, &bytes).unwrap();
+        }
+        let (again, recovery) =
+            Outbox::open_on(Arc::new(crashed.clone()), &SystemEntropy, Path::new(DIR), LIMITS).unwrap();
+        assert_eq!((recovery.new_epoch, recovery.set_aside.len()), (None, 0));
+        assert_eq!((again.thinned(), again.used_bytes()), (outbox.thinned(), outbox.used_bytes()));
+        drop(again);
+        assert_eq!(segments(&crashed), now, "the leftovers are removed");
+        check(&site.appended, &all_waiting(&crashed));
+    }
 }
 
 #[test]
