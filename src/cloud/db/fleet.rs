@@ -121,7 +121,8 @@ impl Database {
             let seconds = |column| Ok::<_, sqlx::Error>(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
             boxes.push(BoxRow {
                 name: row.try_get("name")?,
-                silence: box_silence(&state, self.listening_since_ms, now_ms).filter(|_| state.suspended.is_none()),
+                // What is shown is what is known: also of a time when this cloud was down itself.
+                silence: box_silence(&state, 0, now_ms).filter(|_| state.suspended.is_none()),
                 status: state.status.as_deref().and_then(|bytes| v1::BoxStatus::decode(bytes).ok()),
                 ranges: row.try_get("ranges")?,
                 read_interval_s: seconds("read_interval_s")?,

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::printer::title;
-use super::words::{age_of, clock, moment};
+use super::words::{age_of, clock, unread_words};
 use crate::cause::{Cause, Trouble, explain, from_number};
 use crate::cloud::db::{BoxRow, DeviceRow, GapRow};
 
@@ -107,7 +107,7 @@ fn is_behind(device: &DeviceRow) -> bool {
 fn of_printer(device: &DeviceRow, now_ms: i64) -> Option<Alarm> {
     let silence = device.silence.as_ref().filter(|_| !is_behind(device))?;
     let what = match silence.since {
-        Some(since) => format!("is not read since {}", moment(since, now_ms)),
+        since @ Some(_) => format!("is {}", unread_words(since, now_ms)),
         None => "has never been read".to_owned(),
     };
     let name = device.reading.name.as_deref().or(device.reading.serial.as_deref());

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::boxes::trouble_words;
-use super::words::{duration_words, grouped, moment, or_dash, read_words, unit_words};
+use super::words::{duration_words, grouped, moment, or_dash, read_words, unit_words, unread_words};
 use crate::cloud::db::{DeviceRow, EventRow};
 use crate::cloud::intake::Point;
 use crate::proto::v1;
@@ -26,10 +26,7 @@ pub(super) fn title(device: &DeviceRow) -> String {
 fn not_read(device: &DeviceRow, now_ms: i64) -> Markup {
     html! {
         @if let Some(silence) = &device.silence {
-            p.not-read { @match silence.since {
-                Some(since) => { "not read since " (moment(since, now_ms)) },
-                None => { "never read yet" },
-            } }
+            p.not-read { (unread_words(silence.since, now_ms)) }
             (trouble_words(&silence.trouble))
         }
     }
@@ -43,7 +40,7 @@ pub(super) fn printer_card(device: &DeviceRow, now_ms: i64) -> Markup {
         article.printer.old[is_old] {
             div.head {
                 h3 { a href={ "/printers/" (device.id) } { (title(device)) } }
-                (status_badge(reading))
+                (status_badge(device))
             }
             p.where {
                 @if let Some(name) = &reading.name { strong { (name) } " · " }
@@ -58,8 +55,12 @@ pub(super) fn printer_card(device: &DeviceRow, now_ms: i64) -> Markup {
     }
 }
 
-fn status_badge(reading: &v1::Reading) -> Markup {
-    let status = reading.status.clone().unwrap_or_default();
+/// What it is doing; of a printer that is not read now, nobody knows.
+fn status_badge(device: &DeviceRow) -> Markup {
+    if device.silence.is_some() {
+        return html! { span.state.bad { "not read" } };
+    }
+    let status = device.reading.status.clone().unwrap_or_default();
     let word = status.printer.as_deref().unwrap_or("unknown");
     let class = match (word, status.device.as_deref()) {
         (_, Some("down")) | ("other", _) => "bad",
@@ -202,7 +203,7 @@ pub(super) fn printer(device: &DeviceRow, history: &[Point<i64>], events: &[Even
         p { a href="/" { "← Fleet" } }
         div.head {
             h1 { (title(device)) }
-            (status_badge(reading))
+            (status_badge(device))
         }
         (not_read(device, now_ms))
         dl.facts {

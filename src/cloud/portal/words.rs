@@ -87,10 +87,23 @@ pub(super) fn moment(taken: Interval, now_ms: i64) -> String {
     format!("between {} and {} UTC", clock(low_ms, now_ms), clock(high_ms, now_ms))
 }
 
+/// Since when a printer is not read: "not read since 09:12 UTC (5 min ago)".
+pub(super) fn unread_words(since: Option<Interval>, now_ms: i64) -> String {
+    match since {
+        None => "never read yet".to_owned(),
+        Some(since) if is_one_time(since) => format!("not read since {}", moment(since, now_ms)),
+        Some(since) => format!("not read now; last {}", read_words(Some(since), now_ms)),
+    }
+}
+
+fn is_one_time(taken: Interval) -> bool {
+    taken.low_ms >= NO_BOUND_MS && taken.high_ms - taken.low_ms <= ONE_TIME_MS
+}
+
 /// When a printer was read: "read 5 min ago · 09:12 UTC".
 pub(super) fn read_words(taken: Option<Interval>, now_ms: i64) -> String {
     let Some(taken) = taken else { return "never read".to_owned() };
-    if taken.low_ms < NO_BOUND_MS || taken.high_ms - taken.low_ms > ONE_TIME_MS {
+    if !is_one_time(taken) {
         return format!("read {}", moment(taken, now_ms));
     }
     let middle = taken.middle_ms();
@@ -130,5 +143,7 @@ mod tests {
         assert_eq!(read_words(Some(wide), NOW), "read between 24 Nov 09:12 and 09:12 UTC");
         assert_eq!(read_words(Some(Interval { low_ms: 0, high_ms: NOW }), NOW), "read 09:12 UTC or earlier");
         assert_eq!(read_words(None, NOW), "never read");
+        assert_eq!(unread_words(Some(exact), NOW), "not read since 09:07 UTC (5 min ago)");
+        assert_eq!(unread_words(Some(wide), NOW), "not read now; last read between 24 Nov 09:12 and 09:12 UTC");
     }
 }
