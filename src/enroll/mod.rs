@@ -8,6 +8,8 @@
 //!
 //! How the request gets to the cloud and the certificate back is, for now, a matter of two files.
 
+mod refusals;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::store::{read_bounded, write_atomically};
 use crate::uplink::{TlsIdentity, TlsSettings};
+
+pub use refusals::{Disabled, REFUSALS_MAX, Refusals, TicketError, Verdict, ticket_message};
 
 /// Largest file of an identity, in bytes.
 const FILE_MAX_BYTES: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use zeroize::Zeroizing;
 
 use super::UplinkError;
@@ -18,6 +18,20 @@ pub struct TlsIdentity {
     pub private_key_pem: Zeroizing<Vec<u8>>,
     /// The pinned roots: the current one and, ahead of a change, the next.
     pub roots_pem: Vec<u8>,
+}
+
+/// What precedes the 32 octets of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410 §4).
+const ED25519_SPKI_HEAD: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+impl TlsIdentity {
+    /// The cloud's Ed25519 signing key, which stands as a PEM block "PUBLIC KEY" beside the pinned roots; `None` where there is
+    /// none.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<Vec<u8>> {
+        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(&self.roots_pem).flatten();
+        keys.filter_map(|key| key.as_ref().strip_prefix(&ED25519_SPKI_HEAD).map(<[u8]>::to_vec))
+            .find(|key| key.len() == 32)
+    }
 }
 
 impl fmt::Debug for TlsIdentity {
