@@ -1,8 +1,10 @@
 //! The conversation with the cloud, in rounds: poll, begin what is asked, deliver what waits, report what ended.
 //! A round starts when its time has come, when a wake-up arrives, or when new readings were accepted.
 
+use std::io;
 use std::time::Duration;
 
+use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -11,12 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::lan::LanCommand;
 use super::outbox::SharedOutbox;
 use super::settings::CloudSettings;
+use super::silent::SilentPrinter;
+use super::standby::Standby;
 use super::status::Status;
 use super::tasks::{Decision, Outcome, TaskJournal, ping_task};
 use super::{AgentError, BootFacts};
+use crate::cause::{self, Cause, Trouble};
 use crate::discovery::Fence;
+use crate::enroll::{Refusals, Verdict};
 use crate::proto::v1::{self, TaskState, task::Kind};
-use crate::store::{Seq, StoreError};
+use crate::store::{Epoch, Resend, Seq, StoreError};
 use crate::sys::Clock;
 use crate::uplink::{Backoff, Cloud, LinkState, Session, UplinkError, upload_batch};
 
@@ -24,6 +30,8 @@ use crate::uplink::{Backoff, Cloud, LinkState, Session, UplinkError, upload_batc
 const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3_600));
 /// Waits between rounds that fail.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// The wait after a round in which the disk failed, at least.
+const STORE_RETRY: Duration = Duration::from_secs(5);
 /// Readings in a batch, and their bytes: the contract's limits.
 const BATCH_MAX_COUNT: usize = 500;
 const BATCH_MAX_BYTES: usize = 512 * 1024;
@@ -53,6 +61,12 @@ pub(super) struct CloudLink<C, L> {
     /// What pings may reach, and those under way: they wait for no search.
     pub fence: Fence,
     pub pings: JoinSet<(String, Outcome)>,
+    /// Whom another box of the site reads, as the cloud says.
+    pub standby: watch::Sender<Standby>,
+    /// Proven refusals of the box's credential.
+    pub refusals: Refusals,
+    /// What could not be written down of tasks and settings, until it could.
+    pub storage_trouble: Option<String>,
 }
 
 impl<C: Clock, L: Cloud> CloudLink<C, L> {
@@ -63,41 +77,47 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut level = self.outbox.level();
-        let mut next_round = Instant::now();
-        let mut failing = false;
+        // A box that was refused does not get around the wait by starting again.
+        let mut next_round = Instant::now() + self.refusals.wait_after_start(fastrand::f64());
+        let mut failing = self.refusals.consecutive() > 0;
+        let mut is_held = failing;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some((id, outcome)) = self.ended.recv() => {
-                    self.journal.end(&id, &outcome)?;
+                    self.end_task(&id, &outcome);
                     if !failing {
                         next_round = Instant::now();
                     }
                     continue;
                 }
                 Some(Ok((id, outcome))) = self.pings.join_next() => {
-                    self.journal.end(&id, &outcome)?;
+                    self.end_task(&id, &outcome);
                     if !failing {
                         next_round = Instant::now();
                     }
                     continue;
                 }
-                Some(()) = self.wake.recv() => {}
+                // Who was refused waits its time out, and who was asked to come later does.
+                Some(()) = self.wake.recv(), if !is_held => {}
                 Ok(()) = level.changed() => {
                     let pending = level.borrow_and_update().pending;
                     self.status.send_modify(|status| status.outbox = level.borrow().clone());
-                    if pending > 0 && !failing {
+                    if pending > 0 && !failing && !is_held {
                         next_round = next_round.min(Instant::now() + GATHER);
                     }
                     continue;
                 }
                 () = tokio::time::sleep_until(next_round) => {}
             }
+            is_held = false;
             let round = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 round = self.round() => round,
             };
+            // A failure is told by the outbox itself, and tried again in the next round.
+            let _told = self.outbox.tidy(self.clock.wall_unix_ms() / 1_000).await;
             next_round = Instant::now()
                 + match round {
                     Ok(()) => {
@@ -106,33 +126,101 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                         self.poll_interval.mul_f64(0.9 + 0.2 * fastrand::f64())
                     }
                     Err(RoundError::Uplink(error)) => {
-                        let wait = backoff.next(fastrand::f64()).max(Duration::from_millis(200));
                         failing = true;
+                        is_held = error.proven_refusal().is_some();
+                        let wait = self.after_failure(&error, &mut backoff)?;
                         tracing::warn!(%error, retry_in_ms = wait.as_millis(), "the cloud was not reached");
-                        self.status.send_modify(|status| status.cloud.last_error = Some(error.to_string()));
                         wait
                     }
-                    Err(RoundError::Agent(error)) => return Err(error),
+                    // The cloud was reached; what waits on the disk is sent when the disk gives it.
+                    Err(RoundError::Store(error)) => {
+                        tracing::error!(%error, "what waits in the outbox cannot be delivered now");
+                        backoff.next(fastrand::f64()).max(STORE_RETRY)
+                    }
                 };
+        }
+    }
+
+    /// How long to wait after a failed round. Five proven refusals end this part.
+    fn after_failure(&mut self, error: &UplinkError, backoff: &mut Backoff) -> Result<Duration, AgentError> {
+        let trouble = error.trouble();
+        self.status.send_modify(|status| {
+            status.cloud.last_error = Some(error.to_string());
+            status.cloud.cause = Some(cause::explain(trouble.cause).word.to_owned());
+        });
+        let usual = backoff.next(fastrand::f64()).max(Duration::from_millis(200));
+        let Some(refused) = error.proven_refusal() else { return Ok(usual) };
+        let word = cause::explain(refused).word;
+        let now = self.clock.wall_unix_ms();
+        match self.refusals.count(word, &trouble.detail, now, fastrand::f64()) {
+            Ok(Verdict::Wait(wait)) => Ok(wait),
+            Ok(Verdict::Disabled) => Err(AgentError::Restart("disabled after five proven refusals".to_owned())),
+            Err(error) => {
+                tracing::error!(%error, "a refusal cannot be written down, and is not counted");
+                Ok(self.refusals.wait_after_start(fastrand::f64()).max(usual))
+            }
         }
     }
 
     async fn round(&mut self) -> Result<(), RoundError> {
         let mut session = self.cloud.open().await?;
-        let request = v1::PollRequest { status: Some(self.box_status()), silent: Vec::new() };
+        let request = self.poll_request();
+        self.status.send_modify(|status| status.cloud.last_request = request.encode_to_vec());
         let reply = session.poll(request).await?;
-        self.take_poll_reply(reply)?;
+        self.welcomed();
+        self.take_poll_reply(reply).await?;
         self.deliver(&mut session).await?;
         for report in self.journal.unreported() {
             session.report_task(report.clone()).await?;
-            self.journal.reported(&report).map_err(AgentError::Journal)?;
+            if let Err(error) = self.journal.reported(&report) {
+                self.not_kept(&error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The cloud took the box's credential and answered.
+    fn welcomed(&mut self) {
+        if let Err(error) = self.refusals.succeeded() {
+            tracing::warn!(%error, "that the cloud took the box's credential again is not written down");
         }
         let now = self.clock.wall_unix_ms();
         self.status.send_modify(|status| {
             status.cloud.last_contact_unix_ms = Some(now);
             status.cloud.last_error = None;
+            status.cloud.cause = None;
         });
-        Ok(())
+    }
+
+    /// Something of tasks or settings cannot be written down: it is told, and the box goes on.
+    fn not_kept(&mut self, error: &io::Error) {
+        tracing::error!(%error, "the journal of tasks, or the cloud's settings, cannot be written");
+        self.storage_trouble = Some(error.to_string());
+        self.status.send_modify(|status| status.storage_error = Some(error.to_string()));
+    }
+
+    fn end_task(&mut self, id: &str, outcome: &Outcome) {
+        if let Err(error) = self.journal.end(id, outcome) {
+            self.not_kept(&error);
+        }
+    }
+
+    /// What the cloud is told at a poll.
+    fn poll_request(&self) -> v1::PollRequest {
+        let silent = self.status.borrow().lan.silent.iter().map(SilentPrinter::to_message).collect();
+        v1::PollRequest { status: Some(self.box_status()), silent }
+    }
+
+    /// What is not as it should be with the box itself.
+    fn troubles(&self) -> Vec<v1::Trouble> {
+        let level = self.outbox.level();
+        let storage = level.borrow().trouble.clone().or_else(|| self.storage_trouble.clone());
+        let mut troubles: Vec<_> = storage.map(|why| Trouble::new(Cause::Storage, &why)).into_iter().collect();
+        if let LinkState::Down(why) = &*self.link_state.borrow() {
+            troubles.push(Trouble::new(Cause::MqttBlocked, why));
+        }
+        let message = |trouble: Trouble| v1::Trouble { cause: trouble.cause as i32, detail: trouble.detail };
+        troubles.into_iter().map(message).collect()
     }
 
     fn box_status(&self) -> v1::BoxStatus {
@@ -151,29 +239,44 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             printers_answering: status.lan.printers_answering,
             wake_link_up: *self.link_state.borrow() == LinkState::Up,
             fence: status.lan.fence.clone(),
+            outbox_acknowledged: level.acknowledged,
+            troubles: self.troubles(),
+            outbox_thinned: level.thinned,
             ..v1::BoxStatus::default()
         }
     }
 
-    fn take_poll_reply(&mut self, reply: v1::PollReply) -> Result<(), RoundError> {
+    async fn take_poll_reply(&mut self, reply: v1::PollReply) -> Result<(), RoundError> {
         if reply.next_poll_s > 0 {
             let asked = Duration::from_secs(u64::from(reply.next_poll_s));
             self.poll_interval = asked.clamp(POLL_INTERVAL.0, POLL_INTERVAL.1);
         }
         if let Some(config) = reply.config {
-            self.settings.take(config).map_err(AgentError::Settings)?;
+            // In force all the same: after a restart the cloud sends it again.
+            if let Err(error) = self.settings.take(config) {
+                self.not_kept(&error);
+            }
             self.command(LanCommand::Settings(self.settings.clone()));
         }
+        self.standby.send_replace(Standby::told(reply.standby, self.poll_interval));
         for task in reply.tasks {
-            if self.journal.decide(&task, reply.server_time_unix_ms).map_err(AgentError::Journal)? == Decision::Begin {
-                tracing::info!(task = %task.id.escape_debug(), "task begins");
-                self.begin(task)?;
+            match self.journal.decide(&task, reply.server_time_unix_ms) {
+                Ok(Decision::Begin) => {
+                    tracing::info!(task = %task.id.escape_debug(), "task begins");
+                    self.begin(task);
+                }
+                Ok(Decision::Known) => {}
+                // What cannot be written down is not begun: it might be done twice.
+                Err(error) => self.not_kept(&error),
             }
+        }
+        for resend in reply.resend {
+            self.resend(Epoch(resend.epoch), Seq(resend.from_seq)).await?;
         }
         Ok(())
     }
 
-    fn begin(&mut self, task: v1::Task) -> Result<(), RoundError> {
+    fn begin(&mut self, task: v1::Task) {
         let refused = match task.kind {
             Some(Kind::ScanNow(_)) => self.command(LanCommand::Scan { task_id: Some(task.id.clone()) }),
             Some(Kind::ReadDevice(read)) => {
@@ -183,20 +286,34 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             Some(Kind::Ping(asked)) => {
                 let fence = self.fence.clone();
                 self.pings.spawn(async move { (task.id, ping_task(&asked, &fence).await) });
-                return Ok(());
+                return;
             }
             Some(Kind::Locate(_)) => {
-                let outcome = Outcome::of(TaskState::Unsupported, "this box has no LED");
-                self.journal.end(&task.id, &outcome).map_err(AgentError::Journal)?;
-                return Ok(());
+                self.end_task(&task.id, &Outcome::of(TaskState::Unsupported, "this box has no LED"));
+                return;
             }
-            None => return Ok(()),
+            None => return,
         };
         if refused {
             let outcome = Outcome::of(TaskState::Failed, "the box is busy with earlier tasks: try again");
-            self.journal.end(&task.id, &outcome).map_err(AgentError::Journal)?;
+            self.end_task(&task.id, &outcome);
         }
-        Ok(())
+    }
+
+    /// The cloud lacks what it had acknowledged: it was restored from a backup.
+    async fn resend(&self, epoch: Epoch, from: Seq) -> Result<(), RoundError> {
+        match self.outbox.resend_from(epoch, from).await {
+            Ok(Resend { again, lost }) => {
+                tracing::warn!(%epoch, %from, again, lost, "the cloud lacks what it had acknowledged: it is sent again");
+                Ok(())
+            }
+            Err(error @ (StoreError::AcknowledgedTooMuch { .. } | StoreError::UnknownEpoch(_))) => {
+                // Nothing of it is held any more.
+                tracing::warn!(%error, "the cloud asks for what is not there any more");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Says whether there was no room for the command.
@@ -206,10 +323,11 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     async fn deliver(&self, session: &mut L::Session) -> Result<(), RoundError> {
         for _ in 0..BATCHES_MAX {
-            let batch = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await.map_err(AgentError::Store)?;
+            let batch = self.outbox.next_batch(BATCH_MAX_COUNT, BATCH_MAX_BYTES).await?;
             let Some(batch) = batch else { break };
             // The epoch is the batch's own: after damage, what precedes it goes under its old epoch.
             let (epoch, last) = (batch.epoch, batch.last_seq());
+            let before = batch.entries.first().map_or(0, |entry| entry.seq.0.saturating_sub(1));
             let ack = session.upload(upload_batch(batch)).await?;
             let acknowledged = Seq(ack.contiguous_seq);
             if ack.epoch != epoch.0 {
@@ -222,10 +340,12 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                 Err(error @ (StoreError::AcknowledgedTooMuch { .. } | StoreError::UnknownEpoch(_))) => {
                     return Err(UplinkError::Contract(error.to_string()).into());
                 }
-                Err(error) => return Err(AgentError::Store(error).into()),
+                Err(error) => return Err(error.into()),
             }
-            if acknowledged < last {
-                // The cloud lacks something before this batch: it was restored, or is not ours.
+            if acknowledged.0 < before {
+                // The cloud lacks something before this batch: it was restored from a backup.
+                self.resend(epoch, Seq(acknowledged.0 + 1)).await?;
+            } else if acknowledged < last {
                 let detail = format!("it acknowledged only up to {acknowledged} of {last}");
                 return Err(UplinkError::Contract(detail).into());
             }
@@ -236,7 +356,8 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
 enum RoundError {
     Uplink(UplinkError),
-    Agent(AgentError),
+    /// The outbox does not give what waits in it, or cannot write down what was delivered.
+    Store(StoreError),
 }
 
 impl From<UplinkError> for RoundError {
@@ -245,8 +366,8 @@ impl From<UplinkError> for RoundError {
     }
 }
 
-impl From<AgentError> for RoundError {
-    fn from(error: AgentError) -> Self {
-        Self::Agent(error)
+impl From<StoreError> for RoundError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }

@@ -12,24 +12,26 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::credentials::{candidates_for, is_downgrade, label_of};
+use super::credentials::candidates_for;
 use super::engines::EngineFile;
-use super::ledger::{Group, Ledger, moment};
+use super::keeping::InventoryKept;
+use super::ledger::{Group, Ledger};
 use super::memories::Memories;
 use super::outbox::SharedOutbox;
-use super::rhythm::{rest_of_silent, span_of_slow_search};
+use super::rhythm::{span_of_slow_search, until_time_of_day};
 use super::search::{Found, SearchOptions, SearchProgress, read_with, search};
 use super::settings::CloudSettings;
+use super::silent::{Displaced, answers_pings, trouble_of};
+use super::standby::Standby;
 use super::status::Status;
 use super::tasks::Outcome;
 use super::{AgentError, BootFacts};
+use crate::cause::{Cause, Trouble};
 use crate::discovery::{AddressSet, DnsResolver, Fence, Paces, ProbeError, Ranges, ScopedIp};
-use crate::printer::Reading;
-use crate::printer::history::Rules;
-use crate::proto::v1::{self, TaskState};
+use crate::proto::v1::TaskState;
 use crate::snmp::{Client, Credentials};
-use crate::store::{Inventory, KnownPrinter, StoreError};
-use crate::sys::{Clock, SystemFs};
+use crate::store::{Inventory, KnownPrinter};
+use crate::sys::Clock;
 
 /// Printers read at once; the engine's window bounds the packets.
 pub(super) const READ_AT_ONCE: usize = 64;
@@ -37,6 +39,10 @@ pub(super) const READ_AT_ONCE: usize = 64;
 const ACCEPT_AT_ONCE: usize = 32;
 /// The cloud may set the time between readings within these bounds.
 const READ_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+/// And the time between light looks.
+const LOOK_INTERVAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(86_400));
+/// Missed rounds after which a silent printer is pinged as well, to tell a printer without SNMP from one that is not there.
+const PING_AFTER_MISSED: u32 = 2;
 /// Tasks that may wait for one search.
 const WAITING_TASKS_MAX: usize = 64;
 
@@ -75,22 +81,37 @@ pub(super) struct Lan<C> {
     pub memories: Memories,
     /// What is known of their past.
     pub ledger: Ledger,
-    /// Between two light looks at a printer.
-    pub look_interval: Duration,
+    /// Between two light looks at a printer, until the cloud says otherwise.
+    pub own_look_interval: Duration,
     /// Where SNMPv3 engines are kept, and how many were last.
     pub engine_file: EngineFile,
     pub engines_kept: usize,
+    /// What of the inventory is on the disk.
+    pub inventory_kept: InventoryKept,
+    /// Whom another box of the site reads.
+    pub standby: watch::Receiver<Standby>,
+    /// Who lost an address to somebody else.
+    pub displaced: Displaced,
 }
 
 /// How a printer has answered since the agent started.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Health {
     /// Rounds that it has missed since it answered last.
-    missed: u32,
+    pub missed: u32,
+    /// Why it missed the last one.
+    pub trouble: Option<Trouble>,
     /// Whether it has answered at all.
     has_answered: bool,
     /// Not asked before.
-    not_before: Option<Instant>,
+    pub not_before: Option<Instant>,
+}
+
+impl Health {
+    /// It has just answered.
+    pub fn answered() -> Self {
+        Self { has_answered: true, ..Self::default() }
+    }
 }
 
 /// A search under way.
@@ -118,7 +139,7 @@ impl<C: Clock + Clone> Lan<C> {
         let mut search: Option<Search> = None;
         let mut next_scan = Instant::now();
         let mut next_read = Instant::now();
-        let mut next_look = Instant::now() + self.look_interval;
+        let mut next_look = Instant::now() + self.look_interval();
         // A box that knows printers begins with them: their meters matter more than what may be new, and whoever starts
         // it again each morning must not sweep the network each morning. A new one searches at once.
         let mut is_first = self.inventory.printers.is_empty();
@@ -128,12 +149,12 @@ impl<C: Clock + Clone> Lan<C> {
                 command = self.commands.recv() => match command {
                     None => break,
                     Some(LanCommand::Scan { task_id }) => {
-                        search = self.search_now(search.take(), task_id, &stop).await?;
+                        search = self.search_now(search.take(), task_id, &stop).await;
                         next_scan = Instant::now() + self.scan_interval;
-                        next_read = Instant::now() + self.read_interval();
+                        next_read = Instant::now() + self.until_next_read();
                     }
                     Some(LanCommand::Read { task_id, device_key }) => {
-                        let outcome = self.read_one(&device_key).await?;
+                        let outcome = self.read_one(&device_key).await;
                         self.end_task(task_id, outcome).await;
                     }
                     Some(LanCommand::Settings(settings)) => {
@@ -142,32 +163,32 @@ impl<C: Clock + Clone> Lan<C> {
                             next_scan = Instant::now();
                         }
                         self.settings = settings;
-                        next_read = next_read.min(Instant::now() + self.read_interval());
+                        next_read = next_read.min(Instant::now() + self.until_next_read());
                     }
                 },
                 devices = take_found(search.as_mut()) => {
-                    let printers = self.accept_found(devices).await?;
+                    let printers = self.accept_found(devices).await;
                     if let Some(running) = &mut search {
                         running.printers += printers;
                         self.show_search(running);
                         if running.found.is_closed() && running.found.is_empty() {
-                            self.end_search(search.take()).await?;
+                            self.end_search(search.take()).await;
                         }
                     }
                 }
                 () = tokio::time::sleep_until(next_read) => {
-                    self.read_all(false, &stop).await?;
-                    next_read = Instant::now() + self.read_interval();
+                    self.read_all(false, &stop).await;
+                    next_read = Instant::now() + self.until_next_read();
                 }
-                () = tokio::time::sleep_until(next_look), if self.look_interval < self.read_interval() => {
-                    self.look_at_all(&stop).await?;
-                    next_look = Instant::now() + self.look_interval;
+                () = tokio::time::sleep_until(next_look), if self.look_interval() < self.read_interval() => {
+                    self.look_at_all(&stop).await;
+                    next_look = Instant::now() + self.look_interval();
                 }
                 () = tokio::time::sleep_until(next_scan) => {
                     search = if std::mem::take(&mut is_first) {
-                        self.search_now(search.take(), None, &stop).await?
+                        self.search_now(search.take(), None, &stop).await
                     } else {
-                        self.search_slowly(search.take(), &stop).await?
+                        self.search_slowly(search.take(), &stop).await
                     };
                     next_scan = Instant::now() + self.scan_interval;
                 }
@@ -176,10 +197,24 @@ impl<C: Clock + Clone> Lan<C> {
         if let Some(search) = search {
             search.task.abort();
         }
-        self.save_ledger(true)
+        self.save_ledger(true);
+        Ok(())
     }
 
-    fn read_interval(&self) -> Duration {
+    /// Time until the printers are read again: an interval, or less where a time of the day comes before.
+    fn until_next_read(&self) -> Duration {
+        let by_day = until_time_of_day(self.clock.wall_unix_ms(), &self.settings.read_times_utc);
+        by_day.map_or(self.read_interval(), |until| until.min(self.read_interval()))
+    }
+
+    fn look_interval(&self) -> Duration {
+        match self.settings.look_interval_s {
+            0 => self.own_look_interval,
+            seconds => Duration::from_secs(u64::from(seconds)).clamp(LOOK_INTERVAL.0, LOOK_INTERVAL.1),
+        }
+    }
+
+    pub(super) fn read_interval(&self) -> Duration {
         match self.settings.read_interval_s {
             0 => self.own_read_interval,
             seconds => Duration::from_secs(u64::from(seconds)).clamp(READ_INTERVAL.0, READ_INTERVAL.1),
@@ -191,7 +226,7 @@ impl<C: Clock + Clone> Lan<C> {
         let _stopping = self.ended.send((id, outcome)).await;
     }
 
-    fn ranges_in_force(&self) -> &[String] {
+    pub(super) fn ranges_in_force(&self) -> &[String] {
         if self.settings.ranges.is_empty() { &self.own_ranges } else { &self.settings.ranges }
     }
 
@@ -215,15 +250,15 @@ impl<C: Clock + Clone> Lan<C> {
         running: Option<Search>,
         task_id: Option<String>,
         stop: &CancellationToken,
-    ) -> Result<Option<Search>, AgentError> {
+    ) -> Option<Search> {
         let mut tasks: Vec<String> = task_id.into_iter().collect();
         if let Some(mut running) = running {
             if running.is_urgent && running.tasks.len() < WAITING_TASKS_MAX {
                 running.tasks.append(&mut tasks);
-                return Ok(Some(running));
+                return Some(running);
             }
             tasks.extend(running.tasks.iter().cloned());
-            self.break_off(running).await?;
+            self.break_off(running).await;
         }
         let began = Instant::now();
         let addresses = match self.resolve().await {
@@ -232,28 +267,24 @@ impl<C: Clock + Clone> Lan<C> {
                 for id in tasks {
                     self.end_task(id, Outcome::of(TaskState::Failed, problem.clone())).await;
                 }
-                return Ok(None);
+                return None;
             }
         };
-        let printers = self.read_all(true, stop).await?;
+        let printers = self.read_all(true, stop).await;
         let paces = self.options.paces;
-        Ok(Some(Search { tasks, printers, began, is_urgent: true, ..self.begin(&addresses, paces, stop) }))
+        Some(Search { tasks, printers, began, is_urgent: true, ..self.begin(&addresses, paces, stop) })
     }
 
     /// Begins a search that nobody waits for, so slowly that it is noticed by nobody.
-    async fn search_slowly(
-        &mut self,
-        running: Option<Search>,
-        stop: &CancellationToken,
-    ) -> Result<Option<Search>, AgentError> {
+    async fn search_slowly(&mut self, running: Option<Search>, stop: &CancellationToken) -> Option<Search> {
         if running.is_some() {
             tracing::warn!("the last search has not ended; the next one is left out");
-            return Ok(running);
+            return running;
         }
-        let Ok(addresses) = self.resolve().await else { return Ok(None) };
+        let Ok(addresses) = self.resolve().await else { return None };
         let span = span_of_slow_search(self.scan_interval, addresses.len(), self.options.credentials.len());
         let paces = self.options.paces.no_faster_than_one_every(span);
-        Ok(Some(self.begin(&addresses, paces, stop)))
+        Some(self.begin(&addresses, paces, stop))
     }
 
     /// The addresses to search, or what is wrong with them, which is shown too.
@@ -324,21 +355,20 @@ impl<C: Clock + Clone> Lan<C> {
     }
 
     /// Ends a search before its time; what it has found is accepted.
-    async fn break_off(&mut self, mut search: Search) -> Result<(), AgentError> {
+    async fn break_off(&mut self, mut search: Search) {
         search.stop.cancel();
         while let Some(device) = search.found.recv().await {
-            self.accept_found(vec![device]).await?;
+            self.accept_found(vec![device]).await;
         }
         // It was told to end; how it did is of no interest.
         let _ended = search.task.await;
-        Ok(())
     }
 
     /// What there is to do after a search.
-    async fn end_search(&mut self, search: Option<Search>) -> Result<(), AgentError> {
-        let Some(search) = search else { return Ok(()) };
+    async fn end_search(&mut self, search: Option<Search>) {
+        let Some(search) = search else { return };
         let ended = search.task.await.unwrap_or_else(|stopped| Err(ProbeError::Failed(stopped.to_string())));
-        self.save_inventory().await?;
+        self.save_inventory().await;
         self.show_inventory();
         let now = self.clock.wall_unix_ms();
         let problem = ended.as_ref().err().map(ToString::to_string);
@@ -365,11 +395,10 @@ impl<C: Clock + Clone> Lan<C> {
         for id in search.tasks {
             self.end_task(id, outcome.clone()).await;
         }
-        Ok(())
     }
 
     /// Accepts what a search has found; returns how many printers there were.
-    async fn accept_found(&mut self, devices: Vec<Found>) -> Result<u32, AgentError> {
+    async fn accept_found(&mut self, devices: Vec<Found>) -> u32 {
         let mut group = Group::default();
         for mut found in devices {
             self.keep_memory(&mut found);
@@ -383,42 +412,49 @@ impl<C: Clock + Clone> Lan<C> {
                 }
             }
         }
-        let printers = group.readings;
-        self.accept(group).await?;
+        let readings = group.readings;
+        let printers = if self.accept(group).await.is_ok() { readings } else { 0 };
         self.show_inventory();
-        Ok(printers)
+        printers
     }
 
     /// Reads the known printers: all of them, or those that are due. Returns how many answered.
-    async fn read_all(&mut self, even_if_not_due: bool, stop: &CancellationToken) -> Result<u32, AgentError> {
+    async fn read_all(&mut self, even_if_not_due: bool, stop: &CancellationToken) -> u32 {
         let now = Instant::now();
+        let standby = self.standby.borrow().clone();
         let is_due = |known: &&KnownPrinter| {
-            let health = self.health.get(&known.device_key).copied().unwrap_or_default();
-            even_if_not_due || health.not_before.is_none_or(|at| at <= now)
+            let not_before = self.health.get(&known.device_key).and_then(|health| health.not_before);
+            (even_if_not_due || not_before.is_none_or(|at| at <= now)) && !standby.covers(&known.device_key)
         };
         let (mut jobs, mut unasked) = (Vec::new(), Vec::new());
         for known in self.inventory.printers.iter().filter(is_due) {
             match self.job(known) {
                 Some(job) => jobs.push(job),
-                None => unasked.push(known.device_key.clone()),
+                None => unasked.push((known.device_key.clone(), Trouble::new(Cause::OutsideFence, &known.address))),
             }
         }
-        unasked.into_iter().for_each(|key| self.missed(key));
+        unasked.into_iter().for_each(|(key, trouble)| self.missed(key, trouble));
         if jobs.is_empty() {
-            return Ok(0);
+            self.show_inventory();
+            return 0;
         }
         let before = self.status.borrow().lan.activity.clone();
         self.status.send_modify(|status| status.lan.activity = Some("reading".to_owned()));
-        let (client, options) = (self.client.clone(), self.options.clone());
+        let (client, options, fence) = (self.client.clone(), self.options.clone(), self.fence.clone());
         let jobs = jobs.into_iter().map(|(key, target, candidates)| {
             let memory = self.memories.of(target, now);
-            (key, target, candidates, memory)
+            let pings = self.health.get(&key).is_some_and(|health| health.missed >= PING_AFTER_MISSED);
+            (key, target, candidates, memory, pings)
         });
         let jobs: Vec<_> = jobs.collect();
         let mut readings = futures_util::stream::iter(jobs)
-            .map(|(key, target, candidates, memory)| {
-                let (client, options) = (&client, &options);
-                async move { (key, read_with(client, target, &candidates, options, memory.as_deref()).await) }
+            .map(|(key, target, candidates, memory, pings)| {
+                let (client, options, fence) = (&client, &options, &fence);
+                async move {
+                    let found = read_with(client, target, &candidates, options, memory.as_deref()).await;
+                    let is_silent = matches!(&found.reading, Err(error) if trouble_of(error).cause == Cause::Silent);
+                    (key, found, pings && is_silent && answers_pings(ScopedIp::from(target), fence).await)
+                }
             })
             .buffer_unordered(READ_AT_ONCE)
             .ready_chunks(ACCEPT_AT_ONCE);
@@ -430,47 +466,36 @@ impl<C: Clock + Clone> Lan<C> {
             };
             let Some(chunk) = chunk else { break };
             let mut group = Group::default();
-            for (key, mut found) in chunk {
+            for (key, mut found, answers_pings) in chunk {
                 self.keep_memory(&mut found);
-                match found.reading {
+                let trouble = match found.reading {
                     Ok(reading) if reading.is_printer => {
                         self.take_in(found.target, found.credentials_index, reading, &mut group);
                         continue;
                     }
-                    Ok(_) => tracing::info!(target = %found.target, "no longer a printer"),
-                    Err(error) => tracing::info!(target = %found.target, %error, "printer not read"),
-                }
-                self.missed(key);
+                    Ok(_) => Trouble::new(Cause::NotAPrinter, &ScopedIp::from(found.target).to_string()),
+                    Err(_) if answers_pings => Trouble::new(Cause::PingOnly, &ScopedIp::from(found.target).to_string()),
+                    Err(error) => trouble_of(&error),
+                };
+                tracing::info!(target = %found.target, %trouble, "printer not read");
+                self.missed(key, trouble);
             }
-            answering += group.readings;
-            self.accept(group).await?;
+            let readings = group.readings;
+            if self.accept(group).await.is_ok() {
+                answering += readings;
+            }
         }
         drop(readings);
-        self.save_inventory().await?;
+        self.save_inventory().await;
         self.show_inventory();
         self.status.send_modify(|status| status.lan.activity = before);
-        Ok(answering)
+        answering
     }
 
-    /// Keeps what makes the next reading short. A printer that did not answer is as it was.
-    fn keep_memory(&mut self, found: &mut Found) {
-        if found.reading.is_ok() {
-            self.memories.keep(found.target, found.memory.take(), Instant::now());
-        }
-    }
-
-    /// A printer has missed a round: after three of them it is asked less and less often, down to once an hour.
-    fn missed(&mut self, device_key: String) {
-        let interval = self.read_interval();
-        let health = self.health.entry(device_key).or_default();
-        health.missed = health.missed.saturating_add(1);
-        health.not_before = rest_of_silent(health.missed, interval).map(|rest| Instant::now() + rest);
-    }
-
-    pub(super) async fn read_one(&mut self, device_key: &str) -> Result<Outcome, AgentError> {
+    pub(super) async fn read_one(&mut self, device_key: &str) -> Outcome {
         let known = self.inventory.printers.iter().find(|known| known.device_key == device_key);
         let Some((_, target, candidates)) = known.and_then(|known| self.job(known)) else {
-            return Ok(Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence"));
+            return Outcome::of(TaskState::Refused, "this box does not know such a printer within its fence");
         };
         let memory = self.memories.of(target, Instant::now());
         let mut found = read_with(&self.client, target, &candidates, &self.options, memory.as_deref()).await;
@@ -480,14 +505,16 @@ impl<C: Clock + Clone> Lan<C> {
                 let mut group = Group::default();
                 if !self.take_in(target, found.credentials_index, reading, &mut group) {
                     let message = "it answers by a less safe version of SNMP than before, and is not read so";
-                    return Ok(Outcome::of(TaskState::Failed, message));
+                    return Outcome::of(TaskState::Failed, message);
                 }
-                self.accept(group).await?;
-                self.save_inventory().await?;
-                Ok(Outcome { printers_read: 1, addresses_asked: 1, ..Outcome::of(TaskState::Done, "read") })
+                if let Err(error) = self.accept(group).await {
+                    return Outcome::of(TaskState::Failed, format!("it was read, and that cannot be kept: {error}"));
+                }
+                self.save_inventory().await;
+                Outcome { printers_read: 1, addresses_asked: 1, ..Outcome::of(TaskState::Done, "read") }
             }
-            Ok(_) => Ok(Outcome::of(TaskState::Failed, "what answers there is not a printer any more")),
-            Err(error) => Ok(Outcome::of(TaskState::Failed, error.to_string())),
+            Ok(_) => Outcome::of(TaskState::Failed, "what answers there is not a printer any more"),
+            Err(error) => Outcome::of(TaskState::Failed, error.to_string()),
         }
     }
 
@@ -504,114 +531,6 @@ impl<C: Clock + Clone> Lan<C> {
         let candidates = candidates_for(&self.options.credentials, &known.credentials);
         self.fence.allows(address).then(|| (known.device_key.clone(), address.with_port(known.port), candidates))
     }
-
-    pub(super) fn taken(&self) -> v1::Taken {
-        v1::Taken {
-            boot_id: self.boot.boot_id.clone(),
-            monotonic_ms: self.clock.monotonic_ms(),
-            wall_clock_unix_ms: self.clock.wall_unix_ms(),
-            ..v1::Taken::default()
-        }
-    }
-
-    /// Adds a reading, and the events that follow from it, to a group that is accepted together. Returns whether it was taken.
-    fn take_in(&mut self, target: SocketAddr, credentials_index: usize, reading: Reading, group: &mut Group) -> bool {
-        let taken = self.taken();
-        let rules = Rules::for_interval(self.read_interval());
-        let told = self.ledger.judge(&reading, &self.options.read.profiles, moment(&taken), &rules);
-        if !self.remember(target, credentials_index, &told.place_key) {
-            return false;
-        }
-        self.ledger.enter(reading, told, &taken, group);
-        true
-    }
-
-    /// Notes a printer that has answered. Returns whether its reading may be taken: not when the printer spoke SNMPv3
-    /// before and somebody now answers for it with less.
-    fn remember(&mut self, target: SocketAddr, credentials_index: usize, device_key: &str) -> bool {
-        let credentials = &self.options.credentials;
-        let device_key = device_key.to_owned();
-        let before = self.inventory.printers.iter().find(|known| known.device_key == device_key);
-        if before.is_some_and(|known| is_downgrade(credentials, &known.credentials, credentials_index)) {
-            let error = format!(
-                "{}: {device_key} was read by SNMPv3 before and answers by an older version now; it is not read so. If that \
-                 is meant, take the SNMPv3 users out of the configuration",
-                ScopedIp::from(target)
-            );
-            tracing::warn!(%error, "no downgrade");
-            self.status.send_modify(|status| status.lan.last_error = Some(error));
-            return false;
-        }
-        let known = KnownPrinter {
-            credentials: label_of(credentials, credentials_index),
-            address: ScopedIp::from(target).to_string(),
-            port: target.port(),
-            last_seen_unix_ms: self.clock.wall_unix_ms(),
-            device_key: device_key.clone(),
-        };
-        match self.inventory.remember(known) {
-            Ok(()) => {
-                let health = Health { missed: 0, has_answered: true, not_before: None };
-                self.health.insert(device_key, health);
-            }
-            Err(error) => tracing::warn!(%error, "the printer is read and not remembered"),
-        }
-        true
-    }
-
-    pub(super) async fn accept(&mut self, mut group: Group) -> Result<(), AgentError> {
-        if group.records.is_empty() {
-            return Ok(());
-        }
-        match self.outbox.append(std::mem::take(&mut group.records)).await {
-            Ok(_) => Ok(()),
-            // Full is said, and nothing is accepted until the cloud has taken some; nothing accepted is lost.
-            Err(error @ StoreError::Full { .. }) => {
-                tracing::error!(%error, "readings are not accepted");
-                self.ledger.undo(group);
-                self.status.send_modify(|status| status.lan.last_error = Some(error.to_string()));
-                Ok(())
-            }
-            Err(error) => Err(AgentError::Store(error)),
-        }
-    }
-
-    async fn save_inventory(&mut self) -> Result<(), AgentError> {
-        let (inventory, file) = (self.inventory.clone(), self.inventory_file.clone());
-        let keys: HashSet<&str> = inventory.printers.iter().map(|known| known.device_key.as_str()).collect();
-        self.health.retain(|key, _| keys.contains(key.as_str()));
-        let (engines, engine_file, clock) = (self.client.known_engines(), self.engine_file.clone(), self.clock.clone());
-        let has_new_engines = engines.len() != self.engines_kept;
-        self.engines_kept = engines.len();
-        let saved = tokio::task::spawn_blocking(move || {
-            // The clocks in it are carried on; only other engines are worth a write.
-            if has_new_engines && let Err(error) = engine_file.save(engines, &clock) {
-                tracing::warn!(%error, "SNMPv3 engines are not kept");
-            }
-            inventory.save(&SystemFs, &file)
-        })
-        .await;
-        saved.map_err(|e| AgentError::Part { name: "inventory", cause: e.to_string() })?.map_err(AgentError::Store)?;
-        self.save_ledger(false)
-    }
-
-    pub(super) fn save_ledger(&mut self, is_the_end: bool) -> Result<(), AgentError> {
-        let now_ms = self.clock.monotonic_ms();
-        // A megabyte at most sites, and only after an event or twice an hour: not worth a thread.
-        self.ledger.save(now_ms, is_the_end).map_err(AgentError::Ledger)
-    }
-
-    fn show_inventory(&self) {
-        let known = count(self.inventory.printers.len());
-        let answering = count(self.inventory.printers.iter().filter(|known| self.is_answering(known)).count());
-        let (ranges, snmp) = (self.ranges_in_force().to_vec(), self.client.statistics());
-        self.status.send_modify(|status| {
-            status.lan.snmp = snmp;
-            status.lan.printers_known = known;
-            status.lan.printers_answering = answering;
-            status.lan.ranges = ranges;
-        });
-    }
 }
 
 /// What a search has found since it was last asked; nothing at all, for ever, when there is no search.
@@ -620,8 +539,4 @@ async fn take_found(search: Option<&mut Search>) -> Vec<Found> {
     let mut devices = Vec::with_capacity(ACCEPT_AT_ONCE);
     search.found.recv_many(&mut devices, ACCEPT_AT_ONCE).await;
     devices
-}
-
-fn count(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -2,6 +2,8 @@
 //!
 //! The order is: accept into the outbox, then remember. A power cut in between makes the box see the same change again, from
 //! the same past; the event then has the same id, and the cloud passes it over. So nothing is lost and nothing is told twice.
+//!
+//! It is written whole twice a day and at the end (some megabytes at a large site), and in between only what events changed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,6 +14,8 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::convert::{event_to_message, kind, to_message};
+use super::ledger_log::{LedgerLog, Line};
+use super::outbox::Draft;
 use crate::printer::history::{Book, Change, Event, Moment, Rules, Sighting, StatusTold, Told, step, step_status};
 use crate::printer::{Profiles, Reading, StatusRound};
 use crate::proto::v1;
@@ -20,8 +24,10 @@ use crate::store::{read_bounded, write_atomically};
 
 /// Largest file, in bytes: 4,096 printers of some 6 KB.
 const FILE_MAX_BYTES: usize = 32 << 20;
-/// Without an event, what is remembered is written this often: a flash card bears only so many writes.
-const SAVE_EVERY: Duration = Duration::from_secs(1_800);
+/// All that is remembered is written this often: a flash card bears only so many writes.
+const SAVE_EVERY: Duration = Duration::from_secs(12 * 3_600);
+/// Lines that wait for the disk; there are more only while it refuses.
+const NEWS_MAX: usize = 1_000;
 /// Length of an event's id, in bytes.
 const ID_BYTES: usize = 16;
 
@@ -29,6 +35,9 @@ const ID_BYTES: usize = 16;
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
     book: Book,
+    /// How often it was written: which lines of the log follow it.
+    #[serde(default)]
+    generation: u64,
     /// How many events were told of each printer, by its key.
     told: BTreeMap<String, u64>,
 }
@@ -38,8 +47,11 @@ struct Kept {
 pub(super) struct Ledger {
     kept: Kept,
     file: PathBuf,
-    /// Whether an event was told since it was written.
-    has_news: bool,
+    log: LedgerLog,
+    /// What was accepted with events and is not in the log yet.
+    news: Vec<Line>,
+    /// Whether it must be written whole before the log can go on.
+    wants_whole: bool,
     /// When it was written, by the clock that never jumps.
     saved_ms: u64,
 }
@@ -47,12 +59,13 @@ pub(super) struct Ledger {
 /// Records that are accepted together, and how to undo what was remembered with them.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// Serialised `platen.v1.Record`s.
-    pub records: Vec<Vec<u8>>,
+    /// What goes into the outbox.
+    pub records: Vec<Draft>,
     /// How many of them are readings.
     pub readings: u32,
     undo: Vec<Change>,
     told_before: Vec<(String, u64)>,
+    lines: Vec<Line>,
 }
 
 impl Ledger {
@@ -71,7 +84,13 @@ impl Ledger {
                 Kept::default()
             }
         };
-        Self { kept, file, has_news: false, saved_ms: 0 }
+        let (log, lines) = LedgerLog::open(&file);
+        let mut ledger = Self { kept, file, log, news: Vec::new(), wants_whole: true, saved_ms: 0 };
+        for line in lines.into_iter().filter(|line| line.generation == ledger.kept.generation) {
+            ledger.kept.book.apply(line.changes);
+            ledger.kept.told.extend(line.told);
+        }
+        ledger
     }
 
     /// What follows from a reading. Nothing is remembered yet.
@@ -91,7 +110,7 @@ impl Ledger {
         let mut message = to_message(reading, taken.clone());
         message.device_key = told.place_key;
         group.readings += 1;
-        group.records.push(v1::Record { what: Some(What::Reading(message)) }.encode_to_vec());
+        group.records.push(Draft::Reading { is_flagged: !message.flags.is_empty(), message: Box::new(message) });
         self.tell(told.events, told.changes, taken, group);
     }
 
@@ -107,14 +126,19 @@ impl Ledger {
 
     /// Makes records of events, and remembers what led to them.
     pub(super) fn tell(&mut self, events: Vec<Event>, changes: Vec<Change>, seen: &v1::Taken, group: &mut Group) {
+        let mut line = Line { generation: 0, changes: Vec::new(), told: Vec::new() };
         for event in events {
             let count = self.kept.told.entry(event.device_key.clone()).or_default();
             group.told_before.push((event.device_key.clone(), *count));
             *count += 1;
+            line.told.push((event.device_key.clone(), *count));
             let id = id_of(&event, *count);
             let message = event_to_message(event, seen.clone(), &id);
-            group.records.push(v1::Record { what: Some(What::Event(message)) }.encode_to_vec());
-            self.has_news = true;
+            group.records.push(Draft::Kept(v1::Record { what: Some(What::Event(message)) }.encode_to_vec()));
+        }
+        if !line.told.is_empty() {
+            line.changes.clone_from(&changes);
+            group.lines.push(line);
         }
         let undo = self.kept.book.apply(changes);
         group.undo.splice(0..0, undo);
@@ -128,19 +152,42 @@ impl Ledger {
         }
     }
 
-    /// Writes it down, if there is something new, or it is time; in any case at the end.
+    /// A group was accepted: what it remembered is to be written down.
+    pub(super) fn accepted(&mut self, group: Group) {
+        self.news.extend(group.lines);
+        if self.news.len() > NEWS_MAX {
+            // The disk has refused for long: all of it is written when it takes something again.
+            self.news.clear();
+            self.wants_whole = true;
+        }
+    }
+
+    /// Writes down what events changed; all of it when it is time, and at the end.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses: it is tried again the next time.
     pub(super) fn save(&mut self, now_ms: u64, is_the_end: bool) -> io::Result<()> {
         let is_time = now_ms.saturating_sub(self.saved_ms) >= u64::try_from(SAVE_EVERY.as_millis()).unwrap_or(u64::MAX);
-        if !self.has_news && !is_time && !is_the_end {
-            return Ok(());
+        if !self.wants_whole && !is_time && !is_the_end && !self.log.is_long() {
+            if self.news.is_empty() {
+                return Ok(());
+            }
+            self.news.iter_mut().for_each(|line| line.generation = self.kept.generation);
+            // Half a line may be there now: nothing can follow it.
+            self.wants_whole = self.log.append(&self.news).is_err();
+            if !self.wants_whole {
+                self.news.clear();
+                return Ok(());
+            }
         }
         let book = &self.kept.book;
         self.kept.told.retain(|key, _| book.device(key).is_some());
+        self.kept.generation += 1;
+        self.wants_whole = true;
         write_atomically(&self.file, &serde_json::to_vec(&self.kept).map_err(io::Error::other)?)?;
-        (self.has_news, self.saved_ms) = (false, now_ms);
+        self.log.begin()?;
+        self.news.clear();
+        (self.wants_whole, self.saved_ms) = (false, now_ms);
         Ok(())
     }
 }
@@ -208,17 +255,18 @@ mod tests {
     }
 
     fn events(group: &Group) -> Vec<(String, Vec<u8>)> {
-        let decode = |bytes: &Vec<u8>| v1::Record::decode(bytes.as_slice()).unwrap().what.unwrap();
-        let records = group.records.iter().map(decode);
-        records
-            .filter_map(|what| if let What::Event(event) = what { Some((event.kind, event.id)) } else { None })
+        let kept = group.records.iter().filter_map(|draft| match draft {
+            Draft::Kept(bytes) => v1::Record::decode(bytes.as_slice()).unwrap().what,
+            Draft::Reading { .. } => None,
+        });
+        kept.filter_map(|what| if let What::Event(event) = what { Some((event.kind, event.id)) } else { None })
             .collect()
     }
 
     fn flags(group: &Group) -> Vec<String> {
-        match v1::Record::decode(group.records[0].as_slice()).unwrap().what.unwrap() {
-            What::Reading(reading) => reading.flags,
-            other => panic!("the reading comes first, not {other:?}"),
+        match &group.records[0] {
+            Draft::Reading { message, .. } => message.flags.clone(),
+            Draft::Kept(_) => panic!("the reading comes first"),
         }
     }
 
@@ -237,6 +285,7 @@ mod tests {
         let second = enter(&mut ledger, 4, 7);
         assert_eq!(events(&first), events(&second));
         // What comes later is another one.
+        ledger.accepted(second);
         ledger.save(0, false).unwrap();
         let mut ledger = Ledger::open(file);
         assert!(events(&enter(&mut ledger, 5, 9)).is_empty());

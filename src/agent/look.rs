@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::AgentError;
 use super::lan::{Lan, READ_AT_ONCE};
 use super::ledger::{Group, moment};
 use crate::printer::{StatusOptions, StatusRound, read_status};
@@ -26,8 +25,10 @@ struct Look {
 impl<C: Clock + Clone> Lan<C> {
     /// Looks at the printers that answer, between two readings: alerts that began or ended are told at once. Who is not as
     /// expected is read whole.
-    pub(super) async fn look_at_all(&mut self, stop: &CancellationToken) -> Result<(), AgentError> {
-        let answering = self.inventory.printers.iter().filter(|known| self.is_answering(known));
+    pub(super) async fn look_at_all(&mut self, stop: &CancellationToken) {
+        let standby = self.standby.borrow().clone();
+        let printers = self.inventory.printers.iter();
+        let answering = printers.filter(|known| self.is_answering(known) && !standby.covers(&known.device_key));
         let jobs: Vec<Look> = answering.filter_map(|known| self.look_job(known)).collect();
         let (client, timing) = (self.client.clone(), self.options.timing);
         let mut looks = futures_util::stream::iter(jobs)
@@ -46,28 +47,29 @@ impl<C: Clock + Clone> Lan<C> {
                 },
             };
             match round {
-                Ok(round) => unsure.extend(self.take_look(&look, &round).await?),
+                Ok(round) => unsure.extend(self.take_look(&look, &round).await),
                 Err(error) => tracing::info!(target = %look.target, %error, "printer not looked at"),
             }
         }
         drop(looks);
         for device_key in unsure {
-            self.read_one(&device_key).await?;
+            self.read_one(&device_key).await;
         }
-        self.save_ledger(false)
+        self.save_ledger(false);
     }
 
     /// Tells what follows from a look; returns the printer's key where it is to be read whole.
-    async fn take_look(&mut self, look: &Look, round: &StatusRound) -> Result<Option<String>, AgentError> {
+    async fn take_look(&mut self, look: &Look, round: &StatusRound) -> Option<String> {
         let taken = self.taken();
         let told = self.ledger.judge_look(&look.device_key, &look.address, round, moment(&taken));
         let mut group = Group::default();
         self.ledger.tell(told.events, told.changes, &taken, &mut group);
-        self.accept(group).await?;
-        Ok(told.wants_reading.map(|why| {
+        // Not accepted means not remembered: the next look sees it again.
+        let _told_again = self.accept(group).await;
+        told.wants_reading.map(|why| {
             tracing::info!(target = %look.target, ?why, "a look is not enough");
             look.device_key.clone()
-        }))
+        })
     }
 
     /// How a known printer is looked at.

@@ -11,8 +11,11 @@ mod config;
 mod convert;
 mod credentials;
 mod engines;
+mod guard;
+mod keeping;
 mod lan;
 mod ledger;
+mod ledger_log;
 mod look;
 mod memories;
 mod outbox;
@@ -20,8 +23,11 @@ mod profiles;
 mod rhythm;
 mod search;
 mod settings;
+mod silent;
+mod standby;
 pub mod status;
 mod tasks;
+mod updates;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -36,15 +42,16 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Config, ConfigError, LanSection, ScheduleSection, SnmpSection, UserSection};
 pub use convert::to_message;
 pub use credentials::Lockout;
+use outbox::SharedOutbox;
 pub use search::{Found, SearchOptions, SearchProgress, read_with, search};
 use status::Status;
 
 use crate::discovery::{Fence, Paces, RangeError};
-use crate::enroll::{EnrollError, IdentityFolder};
+use crate::enroll::{EnrollError, IdentityFolder, Refusals};
 use crate::printer::ReadOptions;
 use crate::snmp::{Client, ClientConfig};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
-use crate::sys::{Clock, EntropyError, SystemClock, SystemEntropy, SystemFs};
+use crate::sys::{Clock, EntropyError, Fs, SystemClock, SystemEntropy, SystemFs};
 use crate::uplink::{Dialer, GrpcCloud, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
 
 /// Version of this firmware.
@@ -71,21 +78,12 @@ pub enum AgentError {
     /// The identity does not make a TLS configuration.
     #[error(transparent)]
     Tls(UplinkError),
-    /// What is known of printers' past cannot be kept.
-    #[error("what is known of printers' past cannot be kept: {0}")]
-    Ledger(io::Error),
     /// The key of added profiles is none.
     #[error("profiles.key in the configuration: {0}")]
     Profiles(#[from] crate::printer::ProfileSetError),
     /// The outbox, or the inventory, failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The journal of tasks failed.
-    #[error("the journal of tasks cannot be kept: {0}")]
-    Journal(#[from] io::Error),
-    /// The cloud's settings failed.
-    #[error("the cloud's settings cannot be kept: {0}")]
-    Settings(io::Error),
     /// The system has no randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -97,6 +95,9 @@ pub enum AgentError {
         /// The operating system's words.
         source: io::Error,
     },
+    /// No fault: the box is to be started again as a whole.
+    #[error("{0}: the box starts again")]
+    Restart(String),
     /// A part ended that should not have.
     #[error("the part \"{name}\" ended: {cause}")]
     Part {
@@ -142,6 +143,7 @@ impl RunningAgent {
                     continue;
                 }
                 Ok((name, Ok(()))) => AgentError::Part { name, cause: "it has nothing more to do".to_owned() },
+                Ok((_, Err(restart @ AgentError::Restart(_)))) => restart,
                 Ok((name, Err(error))) => AgentError::Part { name, cause: error.to_string() },
                 Err(panic) => AgentError::Part { name: "unknown", cause: panic.to_string() },
             };
@@ -173,33 +175,46 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
 
     let clock = SystemClock::start(&SystemEntropy)?;
     let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
-    let (outbox, recovery) = Outbox::open(config.data_dir.join("outbox"), Limits::default())?;
-    log(&recovery);
-    let outbox = outbox::SharedOutbox::new(outbox);
-    let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"))?;
-    let settings =
-        settings::CloudSettings::open(config.data_dir.join("cloud-settings.json")).map_err(AgentError::Settings)?;
+    let refusals = Refusals::open(&config.data_dir);
+    let cloud = GrpcCloud::new(dialer.clone(), endpoints.grpc.clone());
+    let mut shown = Status {
+        firmware_version: VERSION.to_owned(),
+        box_id: identity.box_id.clone(),
+        boot_id: boot.boot_id.clone(),
+        state: "starting".to_owned(),
+        started_unix_ms: clock.wall_unix_ms(),
+        cloud: status::CloudStatus { endpoint: endpoints.grpc.to_string(), ..Default::default() },
+        lan: status::LanStatus { fence: fence.items(), ..Default::default() },
+        ..Status::default()
+    };
+    if let Some(disabled) = refusals.disabled() {
+        shown.disabled = Some(format!("{}: {}", disabled.cause, disabled.detail));
+        tracing::error!(cause = disabled.cause, detail = disabled.detail, "this box is disabled: nothing is read");
+        let (status, status_reader) = watch::channel(shown);
+        let mut parts = Parts::new(config, clock.clone(), status_reader, stop);
+        let signing_key = identity.tls.signing_key();
+        let guard = guard::Guard { cloud, clock, refusals, box_id: identity.box_id, signing_key, status };
+        parts.spawn("guard", |token| guard.run(token));
+        return Ok(parts.running());
+    }
+    let outbox_dir = config.data_dir.join("outbox");
+    let limits = SystemFs.partition_bytes(&config.data_dir).map_or(Limits::default(), Limits::for_partition);
+    let outbox = SharedOutbox::new(move || Outbox::open(&outbox_dir, limits), false)?;
+    let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"));
+    let settings = settings::CloudSettings::open(config.data_dir.join("cloud-settings.json"));
     let inventory_file = config.data_dir.join("inventory.json");
     let (inventory, damage) = Inventory::load(&SystemFs, &inventory_file)?;
     if let Some(what) = damage {
         tracing::warn!(%what, "the inventory was damaged and is set aside; a search finds the printers again");
     }
 
-    let (status, status_reader) = watch::channel(Status {
-        firmware_version: VERSION.to_owned(),
-        box_id: identity.box_id.clone(),
-        boot_id: boot.boot_id.clone(),
-        state: "starting".to_owned(),
-        started_unix_ms: clock.wall_unix_ms(),
-        outbox: outbox.level().borrow().clone(),
-        cloud: status::CloudStatus { endpoint: endpoints.grpc.to_string(), ..Default::default() },
-        lan: status::LanStatus { fence: fence.items(), ..Default::default() },
-        ..Status::default()
-    });
+    shown.outbox = outbox.level().borrow().clone();
+    let (status, status_reader) = watch::channel(shown);
     let (link_state, link_state_reader) = watch::channel(LinkState::Connecting);
     let (wake, wakes) = mpsc::channel(1); // a second wake-up before the poll adds nothing
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
+    let (standby, standby_reader) = watch::channel(standby::Standby::default());
 
     let packets_per_second = config.snmp.packets_per_second.unwrap_or_default().max(READ_PACKETS_PER_SECOND);
     let client = Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
@@ -211,7 +226,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
 
     let wake_link = WakeLink::new(
         WakeLinkConfig { endpoint: endpoints.mqtt, box_id: identity.box_id, runtime_dir: config.runtime_dir.clone() },
-        dialer.clone(),
+        dialer,
         link_state,
         wake,
     );
@@ -242,12 +257,15 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         health: HashMap::new(),
         memories: memories::Memories::default(),
         ledger: ledger::Ledger::open(config.data_dir.join("ledger.json")),
-        look_interval: Duration::from_secs(config.schedule.status_interval_s.max(1)),
+        own_look_interval: Duration::from_secs(config.schedule.status_interval_s.max(1)),
+        inventory_kept: keeping::InventoryKept::default(),
+        standby: standby_reader,
+        displaced: silent::Displaced::default(),
         engine_file,
         engines_kept: 0,
     };
     let cloud_link = cloud_link::CloudLink {
-        cloud: GrpcCloud::new(dialer, endpoints.grpc),
+        cloud,
         clock: clock.clone(),
         boot,
         poll_interval: Duration::from_secs(config.schedule.poll_interval_s.max(5)),
@@ -259,29 +277,55 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         link_state: link_state_reader.clone(),
         lan: commands,
         ended: ended_reader,
+        standby,
         fence,
         pings: JoinSet::new(),
+        refusals,
+        storage_trouble: None,
     };
 
-    let mut parts = JoinSet::new();
-    let named = |name, result: Result<(), AgentError>| (name, result);
-    let token = stop.clone();
-    parts.spawn(async move { named("lan", lan.run(token).await) });
-    let token = stop.clone();
-    parts.spawn(async move { named("cloud", cloud_link.run(token).await) });
-    let token = stop.clone();
-    parts.spawn(async move {
+    let mut parts = Parts::new(config, clock, status_reader, stop);
+    parts.spawn("lan", |token| lan.run(token));
+    parts.spawn("cloud", |token| cloud_link.run(token));
+    parts.spawn("wake-up link", async move |token| {
         let made = |source| AgentError::Make { what: "the socket of the wake-up link".to_owned(), source };
-        named("wake-up link", wake_link.run(token).await.map_err(made))
+        wake_link.run(token).await.map_err(made)
     });
-    let (token, shown) = (stop.clone(), status.clone());
-    parts.spawn(async move { named("wake-up state", show_link_state(link_state_reader, shown, token).await) });
-    let (token, shown, runtime_dir) = (stop.clone(), status_reader.clone(), config.runtime_dir.clone());
-    parts.spawn(async move {
-        let made = |source| AgentError::Make { what: "the status file".to_owned(), source };
-        named("status file", status::keep_file(runtime_dir, shown, clock, token).await.map_err(made))
-    });
-    Ok(RunningAgent { status: status_reader, stop, parts })
+    parts.spawn("wake-up state", |token| show_link_state(link_state_reader, status, token));
+    Ok(parts.running())
+}
+
+/// The parts that are running, by name.
+struct Parts {
+    status: watch::Receiver<Status>,
+    stop: CancellationToken,
+    set: JoinSet<(&'static str, Result<(), AgentError>)>,
+}
+
+impl Parts {
+    /// With the part that every box has, disabled or not: the status for who looks.
+    fn new(config: &Config, clock: impl Clock, status: watch::Receiver<Status>, stop: CancellationToken) -> Self {
+        let mut parts = Self { status: status.clone(), stop, set: JoinSet::new() };
+        let runtime_dir = config.runtime_dir.clone();
+        parts.spawn("status file", async move |token| {
+            let made = |source| AgentError::Make { what: "the status file".to_owned(), source };
+            status::keep_file(runtime_dir, status, clock, token).await.map_err(made)
+        });
+        parts
+    }
+
+    fn spawn<F: Future<Output = Result<(), AgentError>> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        part: impl FnOnce(CancellationToken) -> F,
+    ) {
+        let running = part(self.stop.clone());
+        self.set.spawn(async move { (name, running.await) });
+    }
+
+    fn running(self) -> RunningAgent {
+        RunningAgent { status: self.status, stop: self.stop, parts: self.set }
+    }
 }
 
 /// Says what was found when the outbox was opened.

@@ -24,6 +24,29 @@ pub(super) fn span_of_slow_search(scan_interval: Duration, addresses: u64, crede
     scan_interval.mul_f64(SPREAD) / u32::try_from(probes).unwrap_or(u32::MAX)
 }
 
+/// Time until the next of these times of the day ("06:00", UTC); `None` where there are none. What cannot be read is passed over.
+pub(super) fn until_time_of_day(now_unix_ms: u64, times: &[String]) -> Option<Duration> {
+    const DAY_MS: u64 = 86_400_000;
+    let now_ms = now_unix_ms % DAY_MS;
+    let wait = |time: &String| {
+        let minutes = minutes_of_day(time)?;
+        let ahead_ms = (minutes * 60_000 + DAY_MS - now_ms) % DAY_MS;
+        // Just now is over: it is the next day's turn.
+        Some(Duration::from_millis(if ahead_ms == 0 { DAY_MS } else { ahead_ms }))
+    };
+    times.iter().filter_map(wait).min()
+}
+
+/// Minutes since midnight of "HH:MM".
+pub(super) fn minutes_of_day(time: &str) -> Option<u64> {
+    let (hours, minutes) = time.split_once(':')?;
+    let number = |digits: &str, below: u64| {
+        let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|number| is_number && *number < below)
+    };
+    Some(number(hours, 24)? * 60 + number(minutes, 60)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +66,18 @@ mod tests {
         }
         // Whoever is read once a day is not asked more often for being silent.
         assert!(rest_of_silent(9, 1_440 * MINUTE).unwrap() > 1_300 * MINUTE);
+    }
+
+    #[test]
+    fn the_next_time_of_the_day_is_waited_for_also_past_midnight() {
+        let times = ["06:00".to_owned(), "23:30".to_owned(), "24:00".to_owned(), "nonsense".to_owned()];
+        let at = |hour: u64, minute: u64| 1_790_035_200_000 / 86_400_000 * 86_400_000 + (hour * 60 + minute) * 60_000;
+        let wait = |now| until_time_of_day(now, &times).unwrap().as_secs() / 60;
+        assert_eq!(wait(at(5, 0)), 60);
+        assert_eq!(wait(at(6, 0)), 17 * 60 + 30);
+        assert_eq!(wait(at(23, 45)), 6 * 60 + 15);
+        assert_eq!(until_time_of_day(at(5, 0), &[]), None);
+        assert_eq!(until_time_of_day(at(5, 0), &["6:00".to_owned()]), None);
     }
 
     #[test]

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rhythm::minutes_of_day;
 use crate::discovery::Ranges;
 use crate::proto::v1;
-use crate::store::{read_bounded, write_atomically};
+use crate::store::{read_or_set_aside, write_atomically};
 
 /// Largest settings file, in bytes.
 const FILE_MAX_BYTES: usize = 256 * 1024;
+/// Most times of the day, as the contract has it.
+const READ_TIMES_MAX: usize = 24;
 
 /// Settings of the cloud.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,22 +24,22 @@ pub struct CloudSettings {
     pub ranges: Vec<String>,
     /// Between two readings of each printer, in seconds; 0: what the box's own configuration says.
     pub read_interval_s: u32,
+    /// Times of the day at which printers are read besides, "HH:MM" in UTC.
+    #[serde(default)]
+    pub read_times_utc: Vec<String>,
+    /// Between two light looks at each printer, in seconds; 0: what the box's own configuration says.
+    #[serde(default)]
+    pub look_interval_s: u32,
     #[serde(skip)]
     path: PathBuf,
 }
 
 impl CloudSettings {
-    /// Reads what was kept; nothing kept is the default.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
-        let kept = match read_bounded(&path, FILE_MAX_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(error) => return Err(error),
-        };
-        Ok(Self { path, ..kept })
+    /// Reads what was kept; nothing kept is the default, and a damaged file is set aside: the cloud tells it again.
+    #[must_use]
+    pub fn open(path: PathBuf) -> Self {
+        let kept = read_or_set_aside(&path, FILE_MAX_BYTES);
+        Self { path, ..kept }
     }
 
     /// Takes a configuration of the cloud. Ranges that cannot be read leave the old ones in force: half a set of
@@ -47,6 +50,10 @@ impl CloudSettings {
     pub fn take(&mut self, config: v1::BoxConfig) -> io::Result<()> {
         self.revision = config.revision;
         self.read_interval_s = config.read_interval_s;
+        self.look_interval_s = config.look_interval_s;
+        self.read_times_utc = config.read_times_utc;
+        self.read_times_utc.retain(|time| minutes_of_day(time).is_some());
+        self.read_times_utc.truncate(READ_TIMES_MAX);
         match Ranges::parse(&config.ranges) {
             Ok(_) => self.ranges = config.ranges,
             Err(_) if config.ranges.is_empty() => self.ranges = Vec::new(),
@@ -65,7 +72,7 @@ mod tests {
     fn settings_survive_a_restart_and_bad_ranges_change_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cloud-settings.json");
-        let mut settings = CloudSettings::open(path.clone()).unwrap();
+        let mut settings = CloudSettings::open(path.clone());
         let good = v1::BoxConfig {
             revision: 7,
             ranges: vec!["10.0.0.0/24".to_owned()],
@@ -75,7 +82,7 @@ mod tests {
         settings.take(good).unwrap();
         let bad = v1::BoxConfig { revision: 8, ranges: vec!["10.0.0.0/99".to_owned()], ..Default::default() };
         settings.take(bad).unwrap();
-        let kept = CloudSettings::open(path).unwrap();
+        let kept = CloudSettings::open(path);
         assert_eq!((kept.revision, kept.ranges), (8, vec!["10.0.0.0/24".to_owned()]));
     }
 }

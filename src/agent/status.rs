@@ -9,12 +9,18 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::silent::SilentPrinter;
+use crate::cause;
 use crate::snmp::Statistics;
 use crate::store::{read_bounded, write_atomically};
 use crate::sys::Clock;
 
 /// Name of the file in the runtime folder.
 const FILE: &str = "status.json";
+/// Name of the file beside it with the last poll's request, serialised.
+const LAST_POLL_FILE: &str = "last-poll.pb";
+/// Largest such file, in bytes.
+const LAST_POLL_MAX_BYTES: usize = 1024 * 1024;
 /// Largest such file, in bytes.
 const FILE_MAX_BYTES: usize = 256 * 1024;
 /// The file is written at most this often…
@@ -33,7 +39,7 @@ pub struct Status {
     pub box_id: String,
     /// Identifier of this start.
     pub boot_id: String,
-    /// The word of the LED table: `ok`, `no-cloud`, `no-printers`, `starting`.
+    /// The word of the LED table: `ok`, `no-cloud`, `no-network`, `clock/tls`, `no-printers`, `starting`, `fault`, `disabled`.
     pub state: String,
     /// When the agent started, by the wall clock, milliseconds since 1970.
     pub started_unix_ms: u64,
@@ -45,6 +51,12 @@ pub struct Status {
     pub outbox: OutboxStatus,
     /// The LAN.
     pub lan: LanStatus,
+    /// Why tasks or settings cannot be written down, where they cannot.
+    #[serde(default)]
+    pub storage_error: Option<String>,
+    /// Why the box is disabled, where it is.
+    #[serde(default)]
+    pub disabled: Option<String>,
 }
 
 /// How the cloud is reached.
@@ -56,6 +68,12 @@ pub struct CloudStatus {
     pub last_contact_unix_ms: Option<u64>,
     /// Why the last round failed; absent after a good one.
     pub last_error: Option<String>,
+    /// The word of its cause.
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// The last poll's request, serialised (`platen.v1.PollRequest`), for who wants to see what is sent.
+    #[serde(skip)]
+    pub last_request: Vec<u8>,
     /// Whether a wake-up would arrive.
     pub wake_link_up: bool,
     /// Why not.
@@ -71,6 +89,15 @@ pub struct OutboxStatus {
     pub last_seq: u64,
     /// Readings accepted and not yet acknowledged.
     pub pending: u64,
+    /// Up to where the cloud has everything of this epoch, as far as the box knows.
+    #[serde(default)]
+    pub acknowledged: u64,
+    /// Readings of which only the number is left, because the outbox was full; counted since the epoch began.
+    #[serde(default)]
+    pub thinned: u64,
+    /// Why nothing can be accepted, where it cannot.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// What is known of the LAN.
@@ -90,6 +117,9 @@ pub struct LanStatus {
     pub last_scan_unix_ms: Option<u64>,
     /// What went wrong last, where something did.
     pub last_error: Option<String>,
+    /// Known printers that were not read when they were last asked, and why.
+    #[serde(default)]
+    pub silent: Vec<SilentPrinter>,
     /// What the SNMP engine has sent and heard since the agent started.
     #[serde(default)]
     pub snmp: Statistics,
@@ -99,8 +129,14 @@ impl Status {
     /// The one word for all of it, worst first.
     #[must_use]
     pub fn word(&self) -> &'static str {
-        if self.cloud.last_error.is_some() {
-            "no-cloud"
+        if self.disabled.is_some() {
+            "disabled"
+        } else if self.outbox.trouble.is_some() || self.storage_error.is_some() {
+            "fault"
+        } else if self.cloud.last_error.is_some() {
+            // The LED's state that goes with the cause: no-cloud, no-network, clock/tls.
+            let cause = self.cloud.cause.as_deref().and_then(cause::from_word);
+            cause.map_or("no-cloud", |cause| cause::explain(cause).led)
         } else if self.cloud.last_contact_unix_ms.is_none() {
             "starting"
         } else if self.lan.last_scan_unix_ms.is_some() && self.lan.printers_answering == 0 {
@@ -124,17 +160,24 @@ pub(super) async fn keep_file(
     let file = runtime_dir.join(FILE);
     tokio::select! {
         () = stop.cancelled() => {}
-        result = write_changes(&file, status, clock) => result?,
+        result = write_changes(&runtime_dir, status, clock) => result?,
     }
+    // Not there where nothing was ever sent.
+    let _never = std::fs::remove_file(runtime_dir.join(LAST_POLL_FILE));
     std::fs::remove_file(file)
 }
 
-async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
+async fn write_changes(dir: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
+    let mut last_request = Vec::new();
     loop {
         let mut current = status.borrow_and_update().clone();
         current.state = current.word().to_owned();
         current.updated_unix_ms = clock.wall_unix_ms();
-        write_atomically(file, &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
+        write_atomically(&dir.join(FILE), &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
+        if current.cloud.last_request != last_request {
+            last_request = current.cloud.last_request;
+            write_atomically(&dir.join(LAST_POLL_FILE), &last_request)?;
+        }
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}
             changed = status.changed() => {
@@ -154,6 +197,14 @@ async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: 
 pub fn read(runtime_dir: &Path) -> io::Result<Status> {
     let bytes = read_bounded(&runtime_dir.join(FILE), FILE_MAX_BYTES)?;
     serde_json::from_slice(&bytes).map_err(io::Error::other)
+}
+
+/// The request of the last poll, serialised (`platen.v1.PollRequest`).
+///
+/// # Errors
+/// `NotFound` when no agent runs here, or it has not polled yet; or the file cannot be read.
+pub fn last_poll(runtime_dir: &Path) -> io::Result<Vec<u8>> {
+    read_bounded(&runtime_dir.join(LAST_POLL_FILE), LAST_POLL_MAX_BYTES)
 }
 
 #[cfg(test)]

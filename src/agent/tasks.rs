@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::discovery::{Fence, ScopedIp, ping};
 use crate::proto::v1::{self, TaskState};
-use crate::store::{read_bounded, write_atomically};
+use crate::store::{read_or_set_aside, write_atomically};
 
 /// How many tasks are remembered. The oldest ended ones are forgotten first; by then they have expired.
 const REMEMBERED_MAX: usize = 1_024;
@@ -93,16 +93,11 @@ pub struct TaskJournal {
 }
 
 impl TaskJournal {
-    /// Reads the journal. Tasks that were running when the agent ended are failed now: half a task is not begun again.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read, or the change cannot be written.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
-        let entries: Vec<Entry> = match read_bounded(&path, FILE_MAX_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
+    /// Reads the journal. Tasks that were running when the agent ended are failed now: half a task is not begun again. A damaged
+    /// file is set aside; what it held had mostly expired.
+    #[must_use]
+    pub fn open(path: PathBuf) -> Self {
+        let entries: Vec<Entry> = read_or_set_aside(&path, FILE_MAX_BYTES);
         let mut journal = Self { path, entries };
         let mut changed = false;
         for entry in journal.entries.iter_mut().filter(|entry| entry.state == TaskState::Running as i32) {
@@ -111,10 +106,11 @@ impl TaskJournal {
             entry.reported = false;
             changed = true;
         }
-        if changed {
-            journal.save()?;
+        if changed && let Err(error) = journal.save() {
+            // It is written with the next change; until then the next start would see the same.
+            tracing::warn!(%error, "the journal of tasks cannot be written");
         }
-        Ok(journal)
+        journal
     }
 
     /// Decides on a task. `now_unix_ms` is the cloud's time, from the same reply that brought the task.
@@ -224,7 +220,7 @@ mod tests {
     }
 
     fn journal(folder: &tempfile::TempDir) -> TaskJournal {
-        TaskJournal::open(folder.path().join("tasks.json")).unwrap()
+        TaskJournal::open(folder.path().join("tasks.json"))
     }
 
     #[test]

@@ -16,20 +16,28 @@ pub(super) fn run(config: &Path) -> Result<(), Failure> {
     block_on(async {
         let stop = CancellationToken::new();
         let mut terminated = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-        let agent = agent::start(&config, stop.clone()).map_err(|error| match error {
-            AgentError::Config(_) | AgentError::Fence(_) => Failure::usage(error),
-            other => Failure::failed(other),
-        })?;
-        tracing::info!(version = agent::VERSION, box_id = %agent.status().borrow().box_id, "the box is running");
+        let told = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminated.recv() => {}
             }
             tracing::info!("stopping");
-            stop.cancel();
+            told.cancel();
         });
-        agent.finished().await.map_err(Failure::failed)
+        // Ends: each start again is the end of hours of refusals, or a person's decision in the portal.
+        loop {
+            // A child: an agent that ends of itself stops its parts by it, and not this loop.
+            let agent = agent::start(&config, stop.child_token()).map_err(|error| match error {
+                AgentError::Config(_) | AgentError::Fence(_) => Failure::usage(error),
+                other => Failure::failed(other),
+            })?;
+            tracing::info!(version = agent::VERSION, box_id = %agent.status().borrow().box_id, "the box is running");
+            match agent.finished().await {
+                Err(AgentError::Restart(why)) if !stop.is_cancelled() => tracing::warn!(why, "the box starts again"),
+                ended => return ended.map_err(Failure::failed),
+            }
+        }
     })
 }
 

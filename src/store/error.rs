@@ -127,6 +127,19 @@ impl StoreError {
         move |cause| Self::Io { act, path: path.to_owned(), cause }
     }
 
+    /// Whether nothing was changed and the outbox can be used on: the caller asked for something that it cannot give.
+    #[must_use]
+    pub fn leaves_all_as_it_was(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. }
+                | Self::PayloadTooLong { .. }
+                | Self::AppendTooLong { .. }
+                | Self::AcknowledgedTooMuch { .. }
+                | Self::UnknownEpoch(_)
+        )
+    }
+
     /// Whether the disk has no space left (or the quota of the user is used up).
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

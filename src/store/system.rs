@@ -4,6 +4,8 @@
 use std::io;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
+
 use super::{StoreError, files};
 use crate::sys::SystemFs;
 
@@ -23,6 +25,20 @@ pub fn read_bounded(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     files::read_bounded(&SystemFs, path, max_bytes).map_err(as_io)?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// Reads a JSON file of at most `max_bytes`; where there is none, the default. One that is damaged, or cannot be read, is said, set
+/// aside as `*.corrupt` where that is possible, and counts as none: what stands in such a file can be had again.
+pub fn read_or_set_aside<T: DeserializeOwned + Default>(path: &Path, max_bytes: usize) -> T {
+    match read_bounded(path, max_bytes).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)) {
+        Ok(value) => value,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => T::default(),
+        Err(error) => {
+            let set_aside = std::fs::rename(path, files::with_suffix(path, ".corrupt")).is_ok();
+            tracing::error!(file = %path.display(), %error, set_aside, "a file is damaged; what it held is asked for anew");
+            T::default()
+        }
+    }
+}
+
 fn as_io(error: StoreError) -> io::Error {
     match error {
         StoreError::Io { cause, .. } => cause,
@@ -33,6 +49,18 @@ fn as_io(error: StoreError) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        assert_eq!(read_or_set_aside::<Vec<u8>>(&path, 100), Vec::<u8>::new());
+        std::fs::write(&path, b"[1,2]").unwrap();
+        assert_eq!(read_or_set_aside::<Vec<u8>>(&path, 100), [1, 2]);
+        std::fs::write(&path, b"[1,").unwrap();
+        assert_eq!(read_or_set_aside::<Vec<u8>>(&path, 100), Vec::<u8>::new());
+        assert!(!path.exists() && folder.path().join("file.json.corrupt").exists());
+    }
 
     #[test]
     fn a_file_is_replaced_whole_private_and_read_within_its_bound() {

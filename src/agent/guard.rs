@@ -1,0 +1,75 @@
+//! What is left of a box that has disabled itself: it sends nothing into the LAN, keeps what it has accepted, and asks its cloud
+//! once a day whether somebody has enabled it again.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::AgentError;
+use super::status::Status;
+use crate::enroll::Refusals;
+use crate::proto::v1;
+use crate::sys::{Clock, Entropy, SystemEntropy};
+use crate::uplink::Cloud;
+
+/// Length of a nonce, in bytes.
+const NONCE_BYTES: usize = 32;
+/// The wait before the next look at the time. The clock of the box may be corrected meanwhile.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(600);
+
+/// What it needs.
+pub(super) struct Guard<C, L> {
+    pub cloud: L,
+    pub clock: C,
+    pub refusals: Refusals,
+    pub box_id: String,
+    /// The cloud's Ed25519 key, where one is pinned.
+    pub signing_key: Option<Vec<u8>>,
+    pub status: watch::Sender<Status>,
+}
+
+impl<C: Clock, L: Cloud> Guard<C, L> {
+    /// Asks once a day until `stop`.
+    ///
+    /// # Errors
+    /// [`AgentError::Restart`] when the box was enabled again: it starts as a whole.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
+        let unit = fastrand::f64();
+        loop {
+            let wait = self.refusals.until_probe(self.clock.wall_unix_ms(), unit);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(wait.min(LOOK_AT_CLOCK)) => {}
+            }
+            if wait > LOOK_AT_CLOCK {
+                continue;
+            }
+            match self.probe().await {
+                Ok(true) => return Err(AgentError::Restart("the box was enabled again".to_owned())),
+                Ok(false) => tracing::info!("the box is still disabled"),
+                Err(problem) => {
+                    tracing::warn!(%problem, "whether the box was enabled again is not known");
+                    self.status.send_modify(|status| status.cloud.last_error = Some(problem));
+                }
+            }
+        }
+    }
+
+    /// Asks; says whether one more try is allowed.
+    async fn probe(&mut self) -> Result<bool, String> {
+        self.refusals.probing(self.clock.wall_unix_ms()).map_err(|e| format!("storage: {e}"))?;
+        let mut nonce = vec![0; NONCE_BYTES];
+        SystemEntropy.fill(&mut nonce).map_err(|e| e.to_string())?;
+        let (box_id, generation) = (self.box_id.clone(), self.refusals.generation());
+        let request = v1::RecoverRequest { box_id, generation, nonce: nonce.clone() };
+        let reply = self.cloud.recover(request).await.map_err(|e| e.to_string())?;
+        if reply.ticket.is_empty() {
+            return Ok(false);
+        }
+        let key = self.signing_key.as_deref().ok_or("no signing key of the cloud is pinned: enrol the box again")?;
+        let allowed = self.refusals.allow_retry(key, &self.box_id, &nonce, &reply.ticket);
+        allowed.map_err(|e| format!("storage: {e}"))?.map_err(|e| e.to_string())?;
+        Ok(true)
+    }
+}
