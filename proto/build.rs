@@ -11,5 +11,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_server(std::env::var_os("CARGO_FEATURE_CLOUD").is_some())
         .compile_fds(files)?;
+    say_when();
     list_profiles::list_profiles(&Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("src/printer/profiles"))
+}
+
+/// When this was built, for the clock of a box that does not know the time: it was then or later. Set `SOURCE_DATE_EPOCH`
+/// (seconds since 1970) to build the same bytes again.
+fn say_when() {
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|seconds| seconds.trim().parse::<u64>().ok());
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    println!("cargo::rustc-env=PLATEN_BUILD_UNIX_S={}", given.unwrap_or_else(now));
 }

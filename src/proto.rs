@@ -1,6 +1,7 @@
 //! The contract with the cloud, generated from `proto/platen/v1`. The comments of its messages are in those files.
 
 pub mod update;
+pub mod rich_status;
 
 /// Version 1 of the contract.
 pub mod v1 {

@@ -6,6 +6,7 @@
 //! than call the operating system.
 //! Who may call it: everybody; it knows nobody.
 
+mod box_clock;
 mod clock;
 mod entropy;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod fault_fs;
 mod fs;
 mod interfaces;
 
+pub use box_clock::{Anchor, BoxClock, LIFE_MS, TimeRefused, built_unix_ms};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
 #[cfg(test)]
