@@ -1,7 +1,8 @@
 //! The contract with the cloud, generated from `proto/platen/v1`. The comments of its messages are in those files.
 
-pub mod update;
 pub mod rich_status;
+pub mod signed;
+pub mod update;
 
 /// Version 1 of the contract.
 pub mod v1 {

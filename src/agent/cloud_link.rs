@@ -127,7 +127,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                     }
                     Err(RoundError::Uplink(error)) => {
                         failing = true;
-                        is_held = error.proven_refusal().is_some();
+                        is_held = error.proven_refusal().is_some() || error.retry_after().is_some();
                         let wait = self.after_failure(&error, &mut backoff)?;
                         tracing::warn!(%error, retry_in_ms = wait.as_millis(), "the cloud was not reached");
                         wait
@@ -148,7 +148,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             status.cloud.last_error = Some(error.to_string());
             status.cloud.cause = Some(cause::explain(trouble.cause).word.to_owned());
         });
-        let usual = backoff.next(fastrand::f64()).max(Duration::from_millis(200));
+        let usual = backoff.next_after(fastrand::f64(), error.retry_after()).max(Duration::from_millis(200));
         let Some(refused) = error.proven_refusal() else { return Ok(usual) };
         let word = cause::explain(refused).word;
         let now = self.clock.wall_unix_ms();
@@ -217,7 +217,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         let storage = level.borrow().trouble.clone().or_else(|| self.storage_trouble.clone());
         let mut troubles: Vec<_> = storage.map(|why| Trouble::new(Cause::Storage, &why)).into_iter().collect();
         if let LinkState::Down(why) = &*self.link_state.borrow() {
-            troubles.push(Trouble::new(Cause::MqttBlocked, why));
+            troubles.push(Trouble::new(Cause::MqttBlocked, &why.to_string()));
         }
         let message = |trouble: Trouble| v1::Trouble { cause: trouble.cause as i32, detail: trouble.detail };
         troubles.into_iter().map(message).collect()
@@ -242,6 +242,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             outbox_acknowledged: level.acknowledged,
             troubles: self.troubles(),
             outbox_thinned: level.thinned,
+            clock_quality: self.clock.now().quality.into(),
             ..v1::BoxStatus::default()
         }
     }

@@ -67,9 +67,20 @@ pub struct CloudSection {
     pub grpc: String,
     /// `wss://HOST[:PORT]/PATH` or `mqtts://HOST[:PORT]`
     pub mqtt: String,
-    /// `HOST:PORT` of an HTTP proxy.
+    /// An HTTP proxy: `HOST:PORT`, or `http://USER:PASSWORD@HOST:PORT` (basic authentication).
     #[serde(default)]
-    pub proxy: Option<String>,
+    pub proxy: Option<ProxyText>,
+}
+
+/// Where the proxy is, as it is written; there may be a password in it, so it is shown nowhere.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct ProxyText(zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for ProxyText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyText(…)")
+    }
 }
 
 /// `[lan]`
@@ -248,16 +259,13 @@ impl Config {
         if mqtt.scheme() == Scheme::Https {
             return Err(value_error("cloud.mqtt", "write wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]"));
         }
-        let proxy = self.cloud.proxy.as_deref().map(parse_proxy).transpose()?;
+        let proxy = self.cloud.proxy.as_ref().map(|text| parse_proxy(&text.0)).transpose()?;
         Ok(CloudEndpoints { grpc, mqtt, proxy })
     }
 }
 
 fn parse_proxy(text: &str) -> Result<Proxy, ConfigError> {
-    text.rsplit_once(':')
-        .and_then(|(host, port)| Some(Proxy { host: host.to_owned(), port: port.parse().ok()? }))
-        .filter(|proxy| !proxy.host.is_empty() && proxy.port != 0)
-        .ok_or_else(|| value_error("cloud.proxy", format!("\"{text}\" is not HOST:PORT")))
+    Proxy::parse(text).map_err(|error| value_error("cloud.proxy", error))
 }
 
 impl SnmpSection {

@@ -9,12 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::AgentError;
 use super::status::Status;
 use crate::enroll::Refusals;
+use crate::proto::signed::NONCE_BYTES;
 use crate::proto::v1;
 use crate::sys::{Clock, Entropy, SystemEntropy};
-use crate::uplink::Cloud;
+use crate::uplink::{Cloud, CloudKey};
 
-/// Length of a nonce, in bytes.
-const NONCE_BYTES: usize = 32;
 /// The wait before the next look at the time. The clock of the box may be corrected meanwhile.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(600);
 
@@ -24,8 +23,8 @@ pub(super) struct Guard<C, L> {
     pub clock: C,
     pub refusals: Refusals,
     pub box_id: String,
-    /// The cloud's Ed25519 key, where one is pinned.
-    pub signing_key: Option<Vec<u8>>,
+    /// The cloud's key, where one is pinned.
+    pub cloud_key: Option<CloudKey>,
     pub status: watch::Sender<Status>,
 }
 
@@ -67,7 +66,7 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
         if reply.ticket.is_empty() {
             return Ok(false);
         }
-        let key = self.signing_key.as_deref().ok_or("no signing key of the cloud is pinned: enrol the box again")?;
+        let key = self.cloud_key.ok_or("no signing key of the cloud is pinned: enrol the box again")?;
         let allowed = self.refusals.allow_retry(key, &self.box_id, &nonce, &reply.ticket);
         allowed.map_err(|e| format!("storage: {e}"))?.map_err(|e| e.to_string())?;
         Ok(true)

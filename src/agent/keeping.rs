@@ -46,11 +46,14 @@ impl InventoryKept {
 impl<C: Clock + Clone> Lan<C> {
     /// This moment, as a reading carries it.
     pub(super) fn taken(&self) -> v1::Taken {
+        let now = self.clock.now();
         v1::Taken {
             boot_id: self.boot.boot_id.clone(),
-            monotonic_ms: self.clock.monotonic_ms(),
-            wall_clock_unix_ms: self.clock.wall_unix_ms(),
-            ..v1::Taken::default()
+            monotonic_ms: now.monotonic_ms,
+            wall_clock_unix_ms: now.unix_ms,
+            quality: now.quality.into(),
+            // Of a lower bound it is not known how far it is off.
+            radius_ms: if now.radius_ms == u64::MAX { 0 } else { now.radius_ms },
         }
     }
 

@@ -6,6 +6,7 @@
 //! the service manager starts a whole box and never half a one. Nothing that was accepted is lost by it.
 //! Who may call it: the command line and the demo.
 
+mod anchors;
 mod cloud_link;
 mod config;
 mod convert;
@@ -52,7 +53,9 @@ use crate::printer::ReadOptions;
 use crate::snmp::{Client, ClientConfig};
 use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
 use crate::sys::{Clock, EntropyError, Fs, SystemClock, SystemEntropy, SystemFs};
-use crate::uplink::{Dialer, GrpcCloud, LinkState, TlsSettings, UplinkError, WakeLink, WakeLinkConfig};
+use crate::uplink::{
+    CloudKey, Dialer, GrpcCloud, LinkState, TimeKeeper, TlsSettings, UplinkError, WakeLink, WakeLinkConfig,
+};
 
 /// Version of this firmware.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -170,10 +173,11 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     make_folder(&config.data_dir)?;
     make_folder(&config.runtime_dir)?;
     let identity = IdentityFolder::in_data_dir(&config.data_dir).load()?;
-    let tls = TlsSettings::new(&identity.tls).map_err(AgentError::Tls)?;
+    let time = TimeKeeper::open(&config.data_dir, SystemClock::start(&SystemEntropy)?);
+    let clock = time.clock().clone();
+    let tls = TlsSettings::new(&identity.tls).map_err(AgentError::Tls)?.with_time(time);
     let dialer = Dialer::new(tls, endpoints.proxy);
 
-    let clock = SystemClock::start(&SystemEntropy)?;
     let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
     let refusals = Refusals::open(&config.data_dir);
     let cloud = GrpcCloud::new(dialer.clone(), endpoints.grpc.clone());
@@ -192,8 +196,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         tracing::error!(cause = disabled.cause, detail = disabled.detail, "this box is disabled: nothing is read");
         let (status, status_reader) = watch::channel(shown);
         let mut parts = Parts::new(config, clock.clone(), status_reader, stop);
-        let signing_key = identity.tls.signing_key();
-        let guard = guard::Guard { cloud, clock, refusals, box_id: identity.box_id, signing_key, status };
+        let cloud_key = CloudKey::in_roots(&identity.tls.roots_pem);
+        let guard = guard::Guard { cloud, clock, refusals, box_id: identity.box_id, cloud_key, status };
         parts.spawn("guard", |token| guard.run(token));
         return Ok(parts.running());
     }
@@ -264,6 +268,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         engine_file,
         engines_kept: 0,
     };
+    let (outbox_for_anchors, anchor_boot) = (outbox.clone(), boot.clone());
     let cloud_link = cloud_link::CloudLink {
         cloud,
         clock: clock.clone(),
@@ -284,7 +289,9 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         storage_trouble: None,
     };
 
+    let (anchor_clock, anchor_outbox) = (clock.clone(), outbox_for_anchors);
     let mut parts = Parts::new(config, clock, status_reader, stop);
+    parts.spawn("clock anchors", |token| anchors::keep(anchor_clock, anchor_boot, anchor_outbox, token));
     parts.spawn("lan", |token| lan.run(token));
     parts.spawn("cloud", |token| cloud_link.run(token));
     parts.spawn("wake-up link", async move |token| {
@@ -348,7 +355,7 @@ async fn show_link_state(
         status.send_modify(|status| {
             status.cloud.wake_link_up = now == LinkState::Up;
             status.cloud.wake_link_error = match now {
-                LinkState::Down(cause) => Some(cause),
+                LinkState::Down(trouble) => Some(trouble.to_string()),
                 LinkState::Up | LinkState::Connecting => None,
             };
         });

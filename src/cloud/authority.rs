@@ -1,4 +1,5 @@
-//! The certificate authority: one root, made at the first start; certificates for this cloud and for its boxes.
+//! The certificate authority: one root, made at the first start; certificates for this cloud and for its boxes. And the key by
+//! which this cloud signs what stands above TLS: the time, and tickets for disabled boxes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, SigningKey,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -32,7 +33,10 @@ const LEEWAY: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// The root, and the public half of the signing key: what a box pins.
+    pinned_pem: String,
     root_pem: String,
+    signing_key: KeyPair,
 }
 
 /// A box that was taken in.
@@ -42,7 +46,7 @@ pub struct IssuedBox {
     pub box_id: String,
     /// Its certificate (PEM).
     pub certificate_pem: String,
-    /// This cloud's root (PEM).
+    /// What the box is to pin: this cloud's root, and the public half of its signing key (PEM).
     pub root_pem: String,
     /// SHA-256 of the certificate (DER), hexadecimal.
     pub(super) fingerprint: String,
@@ -87,7 +91,19 @@ impl Authority {
         let root_pem = text(&certificate_file)?;
         let key = KeyPair::from_pem(&text(&key_file)?).map_err(|e| failed("root key", e))?;
         let issuer = Issuer::from_ca_cert_pem(&root_pem, key).map_err(|e| failed("root certificate", e))?;
-        Ok(Self { issuer, root_pem })
+        let signing_file = folder.join("signing.key");
+        if !signing_file.exists() {
+            let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(|e| failed("signing key", e))?;
+            write_atomically(&signing_file, key.serialize_pem().as_bytes()).map_err(file_error(&signing_file))?;
+        }
+        let signing_key = KeyPair::from_pem(&text(&signing_file)?).map_err(|e| failed("signing key", e))?;
+        let pinned_pem = format!("{}\n{}", root_pem.trim_end(), signing_key.public_key_pem());
+        Ok(Self { issuer, pinned_pem, root_pem, signing_key })
+    }
+
+    /// Signs with the key that every box pins (Ed25519, RFC 8032).
+    pub(super) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, CloudError> {
+        self.signing_key.sign(message).map_err(|e| failed("signing", e))
     }
 
     /// Signs a box's request. What the request says about itself is not taken over: the id is ours.
@@ -107,7 +123,7 @@ impl Authority {
             box_id,
             fingerprint: fingerprint(certificate.der()),
             certificate_pem: certificate.pem(),
-            root_pem: self.root_pem.clone(),
+            root_pem: self.pinned_pem.clone(),
         })
     }
 

@@ -124,6 +124,21 @@ impl Database {
             .await
     }
 
+    /// Whether a box could connect and poll now: neither turned away nor stopped.
+    pub(super) async fn would_be_welcome(&self, id: &str) -> Result<bool, sqlx::Error> {
+        let found: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM boxes WHERE id = $1 AND NOT revoked AND suspended IS NULL")
+                .bind(id)
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(found.is_some())
+    }
+
+    /// Gives a box that was turned away its right to connect back.
+    pub(super) async fn enable(&self, id: &str) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1").bind(id).execute(&self.pool).await.map(drop)
+    }
+
     /// Whether a box may still connect.
     pub(super) async fn is_welcome(&self, id: &str) -> Result<bool, sqlx::Error> {
         let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM boxes WHERE id = $1 AND NOT revoked")

@@ -13,7 +13,6 @@ mod device_port;
 pub mod intake;
 mod portal;
 pub mod profile_signing;
-mod reject;
 mod service;
 
 use std::net::{IpAddr, SocketAddr};
@@ -103,6 +102,7 @@ pub enum CloudError {
 struct Shared {
     database: Database,
     broker: Broker,
+    authority: Arc<Authority>,
     poll_interval_s: u32,
     /// Of a hundred uploads, so many are committed and not acknowledged: for trials.
     lose_acks_percent: u8,
@@ -197,6 +197,15 @@ impl RunningCloud {
     /// When the database fails.
     pub async fn ping_now(&self, box_id: &str, address: IpAddr) -> Result<String, CloudError> {
         Ok(self.shared.ping_now(box_id, address).await?)
+    }
+
+    /// Gives a box that was turned away its right to connect back. One that has disabled itself meanwhile learns it the next
+    /// time it asks, within about a day.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn enable(&self, box_id: &str) -> Result<(), CloudError> {
+        Ok(self.shared.database.enable(box_id).await?)
     }
 
     /// Takes a box's right to connect away.
@@ -311,7 +320,13 @@ async fn start_with(config: CloudConfig, lose_acks_percent: u8) -> Result<Runnin
     let tls = authority.server_config(&config.server_names)?;
     let database = Database::open(&config.data_dir).await?;
     let broker = Broker::default();
-    let shared = Shared { database, broker, poll_interval_s: config.poll_interval_s, lose_acks_percent };
+    let shared = Shared {
+        database,
+        broker,
+        authority: authority.clone(),
+        poll_interval_s: config.poll_interval_s,
+        lose_acks_percent,
+    };
 
     let listen = async |what, address: SocketAddr, option| {
         TcpListener::bind(address).await.map_err(|source| CloudError::Port { what, address, option, source })

@@ -9,9 +9,11 @@ use super::Shared;
 use super::device_port::Caller;
 use super::intake::{self, Outcome, Polled};
 use super::now_ms;
-use super::reject::reject;
-use crate::proto::v1;
 use crate::proto::v1::agent_server::Agent;
+use crate::proto::{rich_status, signed, v1};
+
+/// How far this cloud's clock may be off, in milliseconds: a server that a time server keeps.
+const TIME_RADIUS_MS: u64 = 1_000;
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -27,10 +29,24 @@ impl AgentService {
         check_welcome(&self.shared, &id).await?;
         Ok(id)
     }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Status> {
+        self.shared.authority.sign_message(message).map_err(|error| {
+            tracing::error!(%error, "signing failed");
+            Status::unavailable("the cloud cannot sign at the moment: try again later")
+        })
+    }
 }
 
+fn check_nonce(nonce: &[u8]) -> Result<(), Status> {
+    if nonce.len() == signed::NONCE_BYTES { Ok(()) } else { Err(Status::invalid_argument("a nonce has 32 bytes")) }
+}
+
+/// Refuses so that it counts: a box believes it only with this in it.
 fn unknown() -> Status {
-    Status::unauthenticated("this certificate belongs to no box of this cloud")
+    let message = "this certificate belongs to no box of this cloud".to_owned();
+    let reject = v1::AuthReject { cause: v1::Cause::Refused.into(), message };
+    rich_status::auth_rejected(Code::Unauthenticated, &reject)
 }
 
 async fn check_welcome(shared: &Shared, id: &str) -> Result<(), Status> {
@@ -40,7 +56,8 @@ async fn check_welcome(shared: &Shared, id: &str) -> Result<(), Status> {
 /// This box is stopped until somebody has looked: (contract) with the proof that it is this cloud that says so.
 fn suspended(reason: &str) -> Status {
     let message = format!("this box is stopped ({reason}) until somebody has looked; the portal has a button");
-    reject(Code::PermissionDenied, v1::Cause::Suspended, &message)
+    let reject = v1::AuthReject { cause: v1::Cause::Suspended.into(), message };
+    rich_status::auth_rejected(Code::PermissionDenied, &reject)
 }
 
 /// What went wrong inside is logged and not told.
@@ -73,12 +90,30 @@ impl Agent for AgentService {
         }))
     }
 
-    async fn get_time(&self, _: Request<v1::TimeRequest>) -> Result<Response<v1::TimeReply>, Status> {
-        Err(Status::unimplemented("this cloud does not sign the time yet"))
+    /// For whoever shows a certificate of ours, also one that was turned away: what time it is, is no secret.
+    async fn get_time(&self, request: Request<v1::TimeRequest>) -> Result<Response<v1::TimeReply>, Status> {
+        let nonce = request.into_inner().nonce;
+        check_nonce(&nonce)?;
+        let unix_ms = u64::try_from(now_ms()).unwrap_or(0);
+        let signature = self.sign(&signed::time(&nonce, unix_ms, TIME_RADIUS_MS))?;
+        Ok(Response::new(v1::TimeReply { unix_ms, radius_ms: TIME_RADIUS_MS, signature }))
     }
 
-    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
-        Ok(Response::new(v1::RecoverReply::default()))
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
+        // Not `caller`: a box that was refused may ask this.
+        let id = request.extensions().get::<Caller>().and_then(|caller| caller.box_id.clone());
+        let asked = request.into_inner();
+        check_nonce(&asked.nonce)?;
+        // Whoever would be welcome now has been enabled: the box only does not know it yet.
+        let allowed = match id.filter(|id| *id == asked.box_id) {
+            Some(id) => self.shared.database.would_be_welcome(&id).await.map_err(internal)?,
+            None => false,
+        };
+        let ticket = match allowed {
+            true => self.sign(&signed::retry(&asked.nonce, asked.generation, &asked.box_id))?,
+            false => Vec::new(),
+        };
+        Ok(Response::new(v1::RecoverReply { ticket }))
     }
 
     type UploadReadingsStream = Pin<Box<dyn Stream<Item = Result<v1::UploadAck, Status>> + Send>>;

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::store::{read_bounded, write_atomically};
 use crate::uplink::{TlsIdentity, TlsSettings};
 
-pub use refusals::{Disabled, REFUSALS_MAX, Refusals, TicketError, Verdict, ticket_message};
+pub use refusals::{Disabled, REFUSALS_MAX, Refusals, TicketError, Verdict};
 
 /// Largest file of an identity, in bytes.
 const FILE_MAX_BYTES: usize = 64 * 1024;

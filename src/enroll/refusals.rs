@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
+use crate::proto::signed;
 use crate::store::{read_bounded, write_atomically};
+use crate::uplink::CloudKey;
 
 /// Refusals in a row that disable.
 pub const REFUSALS_MAX: u32 = 5;
@@ -27,8 +28,6 @@ const PROBE_SPREAD: Duration = Duration::from_secs(4 * 3_600);
 /// Name of the file.
 const FILE: &str = "refusals.json";
 const FILE_MAX_BYTES: usize = 16 * 1024;
-/// What a ticket's signature begins with (the contract, RecoverReply).
-const TICKET_CONTEXT: &[u8] = b"platen-retry-v1";
 
 /// Why and when a box was disabled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +172,7 @@ impl Refusals {
     /// When the ticket is not genuine, or there is nothing to allow; the outer error when it cannot be written down.
     pub fn allow_retry(
         &mut self,
-        signing_key: &[u8],
+        cloud_key: CloudKey,
         box_id: &str,
         nonce: &[u8],
         ticket: &[u8],
@@ -181,8 +180,7 @@ impl Refusals {
         if self.kept.disabled.is_none() {
             return Ok(Err(TicketError::NotDisabled));
         }
-        let signed = ticket_message(nonce, self.kept.generation, box_id);
-        if UnparsedPublicKey::new(&ED25519, signing_key).verify(&signed, ticket).is_err() {
+        if !cloud_key.has_signed(&signed::retry(nonce, self.kept.generation, box_id), ticket) {
             return Ok(Err(TicketError::NotGenuine));
         }
         self.keep(Kept { consecutive: REFUSALS_MAX - 1, disabled: None, ..self.kept.clone() })?;
@@ -194,12 +192,6 @@ impl Refusals {
         self.kept = next;
         Ok(())
     }
-}
-
-/// What a ticket signs.
-#[must_use]
-pub fn ticket_message(nonce: &[u8], generation: u32, box_id: &str) -> Vec<u8> {
-    [TICKET_CONTEXT, nonce, &generation.to_be_bytes(), box_id.as_bytes()].concat()
 }
 
 fn spacing(consecutive: u32, unit: f64) -> Duration {
@@ -251,10 +243,10 @@ mod tests {
     fn a_ticket_allows_one_try_to_this_box_for_this_question_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-        let public = key.public_key().as_ref();
+        let public = CloudKey::from_bytes(key.public_key().as_ref().try_into().unwrap());
         let mut refusals = Refusals::open(folder.path());
         let nonce = [1; 32];
-        let ticket = |nonce: &[u8], generation, box_id| key.sign(&ticket_message(nonce, generation, box_id));
+        let ticket = |nonce: &[u8], generation, box_id| key.sign(&signed::retry(nonce, generation, box_id));
         let good = ticket(&nonce, 1, "box-1");
         let early = refusals.allow_retry(public, "box-1", &nonce, good.as_ref()).unwrap();
         assert_eq!(early, Err(TicketError::NotDisabled));

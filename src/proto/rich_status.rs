@@ -116,7 +116,8 @@ mod tests {
     fn what_is_damaged_foreign_or_too_long_is_as_if_it_were_not_there() {
         let reject = AuthReject { cause: Cause::Refused.into(), message: "x".repeat(DETAILS_MAX_BYTES) };
         let long = auth_rejected(tonic::Code::Unauthenticated, &reject);
-        let foreign = with_details(tonic::Code::Unauthenticated, "", "type.googleapis.com/other.AuthReject", vec![8, 19]);
+        let foreign =
+            with_details(tonic::Code::Unauthenticated, "", "type.googleapis.com/other.AuthReject", vec![8, 19]);
         for details in [&b""[..], b"\xff\xff\xff", long.details(), foreign.details()] {
             assert_eq!(read(details), Details::default());
         }

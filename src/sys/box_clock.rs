@@ -95,7 +95,10 @@ impl std::fmt::Debug for BoxClock {
 /// When this firmware was built (`SOURCE_DATE_EPOCH` where the build sets it), milliseconds since 1970.
 #[must_use]
 pub fn built_unix_ms() -> u64 {
-    option_env!("PLATEN_BUILD_UNIX_S").and_then(|seconds| seconds.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1_000)
+    option_env!("PLATEN_BUILD_UNIX_S")
+        .and_then(|seconds| seconds.parse::<u64>().ok())
+        .unwrap_or(0)
+        .saturating_mul(1_000)
 }
 
 impl BoxClock {
@@ -109,7 +112,12 @@ impl BoxClock {
 
     /// As [`start`](Self::start), with everything that the system would say given: for tests and simulations.
     #[must_use]
-    pub fn with(raw: Box<dyn Clock>, built_unix_ms: u64, kept_unix_ms: Option<u64>, synchronised: Synchronised) -> Self {
+    pub fn with(
+        raw: Box<dyn Clock>,
+        built_unix_ms: u64,
+        kept_unix_ms: Option<u64>,
+        synchronised: Synchronised,
+    ) -> Self {
         let latest_unix_ms = built_unix_ms.saturating_add(LIFE_MS);
         let kept = kept_unix_ms.filter(|kept| *kept <= latest_unix_ms).unwrap_or(0);
         let floor_unix_ms = built_unix_ms.max(kept);
@@ -277,6 +285,10 @@ impl Clock for BoxClock {
 
     fn boot_id(&self) -> &str {
         self.shared.raw.boot_id()
+    }
+
+    fn now(&self) -> Anchor {
+        Self::now(self)
     }
 }
 

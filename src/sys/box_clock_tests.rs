@@ -30,8 +30,7 @@ fn start(system_unix_ms: u64, kept: Option<u64>, ntp: bool) -> (BoxClock, Hand, 
     let hand = Hand(Arc::new(FixedClock::new(1_000, system_unix_ms, "boot")));
     let synchronised = Arc::new(AtomicBool::new(ntp));
     let asked = synchronised.clone();
-    let clock =
-        BoxClock::with(Box::new(hand.clone()), BUILT, kept, Box::new(move || asked.load(Ordering::Relaxed)));
+    let clock = BoxClock::with(Box::new(hand.clone()), BUILT, kept, Box::new(move || asked.load(Ordering::Relaxed)));
     (clock, hand, synchronised)
 }
 

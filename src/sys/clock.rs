@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Entropy, EntropyError};
+use super::{Anchor, Entropy, EntropyError};
+use crate::proto::v1::ClockQuality;
 
 /// Where times come from.
 pub trait Clock: Send + Sync + 'static {
@@ -16,6 +17,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Random name of this start (16 bytes, hexadecimal): [`monotonic_ms`](Self::monotonic_ms) values of different
     /// starts must not be compared.
     fn boot_id(&self) -> &str;
+    /// Both clocks at one moment, and how far the wall clock can be believed. A clock that knows nothing of that is a lower
+    /// bound.
+    fn now(&self) -> Anchor {
+        let (monotonic_ms, unix_ms) = (self.monotonic_ms(), self.wall_unix_ms());
+        Anchor { monotonic_ms, unix_ms, radius_ms: u64::MAX, quality: ClockQuality::Floor }
+    }
 }
 
 /// The operating system's clocks. Clones are the same clock.

@@ -1,37 +1,36 @@
-//! The one way out: TCP, through an HTTP proxy where one is configured, then TLS. gRPC and MQTT both go through here,
-//! so what is dialled, how long it may take and how failures are named is decided once.
+//! The one way out: TCP, through an HTTP proxy where one is configured, then TLS. Every protocol goes through here, so what is
+//! dialled, how long it may take and how failures are named is decided once.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Endpoint, TlsSettings, UplinkError};
+use super::proxy::{PROXY_LIMIT, Proxy};
+use super::tap::Tap;
+use super::tls::TlsSettings;
+use super::verify::Purpose;
+use super::{Endpoint, UplinkError};
 
-/// Longest time for the name and the TCP connection.
+/// Longest time for the name, and for the TCP connection.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(8);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Longest time for the proxy's answer.
-const PROXY_LIMIT: Duration = Duration::from_secs(10);
 /// Longest time for the TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Longest head of a proxy's answer, in bytes.
-const PROXY_HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Addresses of a name that are tried, and how long each has before the next is tried beside it (RFC 8305 §5).
+const ADDRESSES_MAX: usize = 8;
+const STAGGER: Duration = Duration::from_millis(250);
 /// After this long without an acknowledgement of sent data the kernel gives the connection up (RFC 5482).
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An HTTP proxy that opens a way with CONNECT (RFC 9110 §9.3.6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
+/// A connection over which only the cloud can be at the other end.
+pub type Secured = TlsStream<Tap>;
 
 /// Dials endpoints.
 #[derive(Debug, Clone)]
@@ -47,36 +46,57 @@ impl Dialer {
         Self { tls, proxy }
     }
 
+    pub(super) fn tls(&self) -> &TlsSettings {
+        &self.tls
+    }
+
     /// Opens a TLS connection to `endpoint`, offering `alpn`.
     ///
     /// # Errors
     /// The cause by its name: name service, TCP, proxy, TLS; or a limit of time.
-    pub async fn dial(&self, endpoint: &Endpoint, alpn: &[u8]) -> Result<TlsStream<TcpStream>, UplinkError> {
+    pub async fn dial(&self, endpoint: &Endpoint, alpn: &[u8]) -> Result<Secured, UplinkError> {
+        self.dial_for(endpoint, &[alpn], Purpose::Calls).await
+    }
+
+    pub(super) async fn dial_for(
+        &self,
+        endpoint: &Endpoint,
+        alpn: &[&[u8]],
+        purpose: Purpose,
+    ) -> Result<Secured, UplinkError> {
         let authority = endpoint.authority();
-        let tcp = match &self.proxy {
-            None => connect(endpoint.host(), endpoint.port()).await?,
-            Some(proxy) => {
-                let mut stream = connect(&proxy.host, proxy.port).await?;
-                within(
-                    PROXY_LIMIT,
-                    &authority,
-                    "open the way through the proxy",
-                    open_way(&mut stream, proxy, &authority),
-                )
-                .await??;
-                stream
-            }
-        };
+        let (tap, traffic) = Tap::new(self.open_tcp(endpoint).await?);
         let name = ServerName::try_from(endpoint.host().to_owned())
             .map_err(|e| UplinkError::Tls { authority: authority.clone(), detail: e.to_string() })?;
-        let connector = TlsConnector::from(self.tls.for_protocol(alpn));
-        within(HANDSHAKE_LIMIT, &authority, "do the TLS handshake", connector.connect(name, tcp))
+        let (config, witness) = self.tls.for_connection(alpn, purpose);
+        let connector = TlsConnector::from(config);
+        within(HANDSHAKE_LIMIT, &authority, "do the TLS handshake", connector.connect(name, tap))
             .await?
-            .map_err(|e| UplinkError::from_tls(&authority, &e))
+            .map_err(|e| witness.name(&authority, &e, &traffic.first()))
+    }
+
+    /// Opens a TCP connection to `endpoint`, through the proxy where there is one: for protocols that bring their own
+    /// encryption and know the other end by its key (SSH).
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial), but for TLS.
+    pub async fn open_tcp(&self, endpoint: &Endpoint) -> Result<TcpStream, UplinkError> {
+        let authority = endpoint.authority();
+        let Some(proxy) = &self.proxy else { return connect(endpoint.host(), endpoint.port()).await };
+        for log_in in [false, true] {
+            let mut stream =
+                connect(&proxy.host, proxy.port).await.map_err(|error| proxy.unreachable(&authority, &error))?;
+            let way = proxy.open_way(&mut stream, &authority, log_in);
+            if within(PROXY_LIMIT, &proxy.authority(), "open the way as a proxy", way).await?? {
+                return Ok(stream);
+            }
+        }
+        // Not reached: the second time the proxy either opens the way or is named.
+        Err(UplinkError::ProxyLogin { proxy: proxy.authority(), answer: "it asks again and again".to_owned() })
     }
 }
 
-async fn within<F: Future>(
+pub(super) async fn within<F: Future>(
     limit: Duration,
     authority: &str,
     act: &'static str,
@@ -90,62 +110,62 @@ async fn within<F: Future>(
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, UplinkError> {
-    let authority = format!("{host}:{port}");
-    let dial = async {
-        let addresses: Vec<_> = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|source| UplinkError::Dns { host: host.to_owned(), source })?
-            .take(16) // more answers than that are nobody's load balancing
-            .collect();
-        let stream = TcpStream::connect(addresses.as_slice())
-            .await
-            .map_err(|source| UplinkError::Tcp { authority: authority.clone(), source })?;
-        tune(&stream).map_err(|source| UplinkError::Tcp { authority: authority.clone(), source })?;
-        Ok(stream)
-    };
-    within(CONNECT_LIMIT, &authority, "accept a TCP connection", dial).await?
+    let unresolved = |source| UplinkError::Dns { host: host.to_owned(), source };
+    let late = |words: &str| io::Error::new(io::ErrorKind::TimedOut, words);
+    let addresses: Vec<_> = timeout(RESOLVE_LIMIT, tokio::net::lookup_host((host, port)))
+        .await
+        .map_err(|_| unresolved(late("the DNS server does not answer")))?
+        .map_err(unresolved)?
+        .take(ADDRESSES_MAX)
+        .collect();
+    // A firewall that drops packets looks like this; so it is no time-out of something that had begun.
+    let dropped = || late("nothing answers: packets may be dropped on the way");
+    let stream = timeout(CONNECT_LIMIT, first_of(&addresses)).await.unwrap_or_else(|_| Err(dropped()));
+    let failed = |source| UplinkError::Tcp { authority: format!("{host}:{port}"), source };
+    let stream = stream.map_err(failed)?;
+    tune(&stream).map_err(failed)?;
+    Ok(stream)
+}
+
+/// The first of several addresses that takes the connection. They are tried one beside the other: where IPv6 is announced and
+/// does not work, waiting for it would use up all the time there is.
+async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut tries = JoinSet::new();
+    for (place, address) in (0_u32..).zip(addresses.iter().copied()) {
+        tries.spawn(async move {
+            tokio::time::sleep(STAGGER * place).await;
+            TcpStream::connect(address).await
+        });
+    }
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    while let Some(ended) = tries.join_next().await {
+        match ended {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(error) => last = io::Error::other(error),
+        }
+    }
+    Err(last)
 }
 
 /// Finds dead peers: keep-alive for silent ones, the user timeout for those that stop acknowledging.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10))
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.set_tcp_nodelay(true)
 }
 
-async fn open_way(stream: &mut TcpStream, proxy: &Proxy, authority: &str) -> Result<(), UplinkError> {
-    let refused = |answer: String| UplinkError::Proxy {
-        proxy: format!("{}:{}", proxy.host, proxy.port),
-        authority: authority.to_owned(),
-        answer,
-    };
-    let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|e| refused(e.to_string()))?;
-    // Byte by byte: whatever follows the head belongs to the connection behind it.
-    let mut head = Vec::with_capacity(256);
-    while !head.ends_with(b"\r\n\r\n") {
-        if head.len() == PROXY_HEAD_MAX_BYTES {
-            return Err(refused("its answer does not end".to_owned()));
-        }
-        head.push(stream.read_u8().await.map_err(|e| refused(e.to_string()))?);
-    }
-    let status_line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let status_line = String::from_utf8_lossy(status_line);
-    let code = status_line.split(' ').nth(1).unwrap_or_default();
-    if status_line.starts_with("HTTP/1.") && code == "200" {
-        return Ok(());
-    }
-    Err(refused(status_line.escape_debug().take(200).collect()))
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::cause::Cause;
     use crate::uplink::{RootDomain, TlsIdentity};
 
     fn dialer(proxy: Option<Proxy>) -> Dialer {
@@ -159,54 +179,71 @@ mod tests {
         Dialer::new(TlsSettings::new(&identity).unwrap(), proxy)
     }
 
-    fn endpoint(port: u16) -> Endpoint {
-        let root: RootDomain = "localhost".parse().unwrap();
-        Endpoint::parse(&format!("https://localhost:{port}"), &root).unwrap()
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        let root: RootDomain = host.parse().unwrap();
+        Endpoint::parse(&format!("https://{host}:{port}"), &root).unwrap()
     }
 
-    #[test]
-    fn only_the_asked_protocol_is_offered() {
-        assert_eq!(dialer(None).tls.for_protocol(b"h2").alpn_protocols, vec![b"h2".to_vec()]);
+    /// A server that answers whatever comes first with this.
+    async fn answering(answer: &'static [u8]) -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut some = [0; 512];
+                    let _ = stream.read(&mut some).await;
+                    let _ = stream.write_all(answer).await;
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                });
+            }
+        });
+        port
     }
 
     #[tokio::test]
-    async fn a_closed_port_is_named_as_tcp() {
+    async fn a_closed_port_and_a_name_without_address_are_named() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let error = dialer(None).dial(&endpoint(port), b"h2").await.unwrap_err();
-        assert!(matches!(error, UplinkError::Tcp { .. }), "{error}");
+        let error = dialer(None).dial(&endpoint("localhost", port), b"h2").await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::Tcp, "{error}");
+        let error = dialer(None).dial(&endpoint("cloud.invalid", 443), b"h2").await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::Dns, "{error}");
+        let error =
+            dialer(Some(Proxy::new("localhost", port))).dial(&endpoint("localhost", 443), b"h2").await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::Proxy, "{error}");
     }
 
     #[tokio::test]
-    async fn a_server_that_does_not_speak_tls_is_named() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-            let mut rest = Vec::new();
-            let _ = stream.read_to_end(&mut rest).await;
-        });
-        let error = dialer(None).dial(&endpoint(port), b"h2").await.unwrap_err();
-        assert!(matches!(error, UplinkError::Tls { .. }), "{error}");
-        server.abort();
+    async fn a_server_that_does_not_speak_tls_is_named_by_what_it_speaks() {
+        for (answer, cause, word) in [
+            (&b"HTTP/1.1 302 Found\r\nLocation: http://hotel/\r\n\r\n"[..], Cause::CaptivePortal, "302 Found"),
+            (b"<html>Welcome", Cause::CaptivePortal, "Welcome"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", Cause::TlsRefused, "SSH-2.0"),
+            (b"\x15\x03\x01\x00\x02\x02\x46", Cause::TlsRefused, "ProtocolVersion"),
+            (b"\x16\x03\x02\x00\x04\x02\x00\x00\x00", Cause::TlsRefused, ""),
+        ] {
+            let port = answering(answer).await;
+            let error = dialer(None).dial(&endpoint("localhost", port), b"h2").await.unwrap_err();
+            assert_eq!(error.trouble().cause, cause, "{error}");
+            assert!(error.trouble().detail.contains(word), "{error}");
+            assert_eq!(error.proven_refusal(), None);
+        }
     }
 
     #[tokio::test]
-    async fn a_proxy_that_refuses_is_quoted_and_escaped() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 512];
-            let read = stream.read(&mut request).await.unwrap();
-            stream.write_all(b"HTTP/1.1 407 \x1b[31mlogin\r\n\r\n").await.unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
-        });
-        let proxy = Proxy { host: "127.0.0.1".to_owned(), port };
-        let error = dialer(Some(proxy)).dial(&endpoint(443), b"h2").await.unwrap_err().to_string();
-        assert!(error.contains("407") && !error.contains('\x1b'), "{error}");
-        assert!(server.await.unwrap().starts_with("CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n"));
+    async fn an_address_that_swallows_everything_does_not_keep_the_next_from_being_tried() {
+        let port = answering(b"").await;
+        // A socket whose queue is full takes no further connection and says nothing.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        full.listen(0).unwrap();
+        let deaf = full.local_addr().unwrap().as_socket().unwrap();
+        let _fill: Vec<_> =
+            (0..4).map(|_| std::net::TcpStream::connect_timeout(&deaf, Duration::from_millis(200))).collect();
+        let addresses = [deaf, ([127, 0, 0, 1], port).into()];
+        let stream = timeout(Duration::from_secs(5), first_of(&addresses));
+        assert_eq!(stream.await.unwrap().unwrap().peer_addr().unwrap().port(), port);
     }
 }

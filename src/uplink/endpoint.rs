@@ -142,7 +142,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// A DNS name (RFC 1123 §2.1) or an IPv4 address; no user, no brackets, nothing else.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     !host.is_empty()
         && host.len() <= 253
         && host.split('.').all(|label| {

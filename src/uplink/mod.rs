@@ -4,7 +4,7 @@
 //! `proto/platen/v1`; the MQTT wake-up link.
 //! What it promises: nothing is dialled that does not lie under the configured root domain; nothing is said to a
 //! server whose certificate does not lead to the pinned roots; every failure is named (name service, refused, proxy,
-//! wrong certificate, …) and every wait is bounded.
+//! wrong certificate, …) and every wait is bounded. A box that does not know the time learns it from its cloud and nobody else.
 //! Who may call it: agent, enroll.
 
 mod backoff;
@@ -13,14 +13,23 @@ mod dialer;
 mod endpoint;
 mod error;
 mod grpc;
+mod proxy;
+mod tap;
+mod time;
 mod tls;
+mod verify;
 mod wake;
+mod wire;
+mod x509;
 
 pub use backoff::Backoff;
 pub use calls::{Cloud, GrpcCloud, Session};
-pub use dialer::{Dialer, Proxy};
+pub use dialer::{Dialer, Secured};
 pub use endpoint::{Endpoint, EndpointError, RootDomain, Scheme};
-pub use error::UplinkError;
+pub use error::{RETRY_AFTER_MAX, UplinkError};
 pub use grpc::{CloudSession, upload_batch};
-pub use tls::{TlsIdentity, TlsSettings};
+pub use proxy::{Proxy, ProxyMalformed};
+pub use tap::Tap;
+pub use time::TimeKeeper;
+pub use tls::{CloudKey, TlsIdentity, TlsSettings};
 pub use wake::{LinkState, WakeLink, WakeLinkConfig};

@@ -11,19 +11,19 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
-use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_util::sync::CancellationToken;
 
-use super::{Backoff, Dialer, Endpoint, Scheme, UplinkError};
+use super::{Backoff, Dialer, Endpoint, Scheme, Secured, UplinkError};
+use crate::cause::{Cause, Trouble};
 
 /// MQTT keep-alive: a dead broker is seen after at most twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Largest MQTT packet in either direction, in bytes. A wake-up has no content.
 const PACKET_MAX_BYTES: usize = 16 * 1024;
 /// Requests of ours that may wait for the event loop: two subscriptions' and two publications' worth.
@@ -52,7 +52,7 @@ pub enum LinkState {
     /// Subscribed: a wake-up would arrive.
     Up,
     /// Not connected, with the cause; tried again after a while.
-    Down(String),
+    Down(Trouble),
 }
 
 /// The link. [`WakeLink::run`] lasts until it is told to stop.
@@ -85,7 +85,7 @@ impl WakeLink {
         let socket = self.config.runtime_dir.join("mqtt.sock");
         let listener = bind_private(&socket)?;
         // The bridge knows why dialling failed; the MQTT client only sees its socket close.
-        let (cause, last_cause) = watch::channel(None::<String>);
+        let (cause, last_cause) = watch::channel(None::<Trouble>);
         let outcome = tokio::select! {
             () = stop.cancelled() => Ok(()),
             result = bridge(&listener, &self.dialer, &self.config.endpoint, &cause) => result,
@@ -96,14 +96,14 @@ impl WakeLink {
         outcome
     }
 
-    async fn keep_subscribed(&self, socket: &Path, last_cause: &watch::Receiver<Option<String>>) {
+    async fn keep_subscribed(&self, socket: &Path, last_cause: &watch::Receiver<Option<Trouble>>) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
             self.state.send_replace(LinkState::Connecting);
             // A new client for each connection: nothing of an old session can get stuck, and nothing is lost by it,
             // because no content is carried here.
             let error = self.one_connection(socket, &mut backoff).await;
-            let cause = last_cause.borrow().clone().unwrap_or(error);
+            let cause = last_cause.borrow().clone().unwrap_or_else(|| Trouble::new(Cause::MqttBlocked, &error));
             let wait = backoff.next(fastrand::f64());
             tracing::info!(%cause, wait_ms = wait.as_millis(), "wake-up link is down");
             self.state.send_replace(LinkState::Down(cause));
@@ -170,13 +170,13 @@ async fn bridge(
     listener: &UnixListener,
     dialer: &Dialer,
     endpoint: &Endpoint,
-    cause: &watch::Sender<Option<String>>,
+    cause: &watch::Sender<Option<Trouble>>,
 ) -> io::Result<()> {
     loop {
         let (local, _) = listener.accept().await?;
         cause.send_replace(None);
         if let Err(error) = carry(local, dialer, endpoint).await {
-            cause.send_replace(Some(error.to_string()));
+            cause.send_replace(Some(error.trouble()));
         }
     }
 }
@@ -187,20 +187,16 @@ async fn carry(mut local: UnixStream, dialer: &Dialer, endpoint: &Endpoint) -> R
         return tokio::io::copy_bidirectional(&mut local, &mut remote)
             .await
             .map(drop)
-            .map_err(|e| UplinkError::from_tls(&endpoint.authority(), &e));
+            .map_err(|e| UplinkError::after_handshake(&endpoint.authority(), &e));
     }
     let remote = dialer.dial(endpoint, b"http/1.1").await?;
     carry_over_websocket(local, remote, endpoint).await
 }
 
 /// Carries the MQTT bytes in binary WebSocket messages (MQTT 3.1.1 §6).
-async fn carry_over_websocket(
-    local: UnixStream,
-    remote: TlsStream<TcpStream>,
-    endpoint: &Endpoint,
-) -> Result<(), UplinkError> {
+async fn carry_over_websocket(local: UnixStream, remote: Secured, endpoint: &Endpoint) -> Result<(), UplinkError> {
     let failed = |error: tokio_tungstenite::tungstenite::Error| match error {
-        tokio_tungstenite::tungstenite::Error::Io(error) => UplinkError::from_tls(&endpoint.authority(), &error),
+        tokio_tungstenite::tungstenite::Error::Io(error) => UplinkError::after_handshake(&endpoint.authority(), &error),
         other => UplinkError::Contract(format!("WebSocket with {endpoint}: {other}")),
     };
     let mut request =

@@ -1,0 +1,212 @@
+//! The time, as the uplink needs and brings it: TLS judges certificates by the box's clock, and the cloud's signed word sets it.
+//! What was learnt is written down at most once an hour, so that the next start does not begin at the making of the firmware.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
+use serde::{Deserialize, Serialize};
+
+use super::tls::CloudKey;
+use crate::proto::{signed, v1};
+use crate::store::{read_bounded, write_atomically};
+use crate::sys::{BoxClock, Clock};
+
+const FILE: &str = "clock.json";
+/// Largest file that is read, in bytes.
+const FILE_MAX_BYTES: usize = 1024;
+/// What is written down is not renewed before so much later, in milliseconds.
+const KEEP_EVERY_MS: u64 = 3_600_000;
+/// A cloud that is less sure than this tells nothing, in milliseconds.
+const RADIUS_MAX_MS: u64 = 3_600_000;
+
+/// The last time that was known, as it is written down. A digit that flips could put the floor years ahead, so it is checked.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    unix_ms: u64,
+    crc32: u32,
+}
+
+fn check_of(unix_ms: u64) -> u32 {
+    crc32fast::hash(&unix_ms.to_be_bytes())
+}
+
+/// The box's clock, and the file that it is written down in.
+#[derive(Debug, Clone)]
+pub struct TimeKeeper {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: BoxClock,
+    /// Where it is written down, and what stands there.
+    file: Option<PathBuf>,
+    kept_unix_ms: Mutex<u64>,
+}
+
+impl TimeKeeper {
+    /// The clock over the system's, beginning with what DATA/clock.json holds. A file that is missing or damaged is as good as
+    /// none: then the making of the firmware is the floor. Who deletes it (and restarts) gets rid of a floor that was wrong.
+    #[must_use]
+    pub fn open(data_dir: &Path, raw: impl Clock) -> Self {
+        let file = data_dir.join(FILE);
+        let kept = read_kept(&file);
+        Self::new(BoxClock::start(raw, kept), Some(file), kept.unwrap_or(0))
+    }
+
+    /// A clock that is written down nowhere.
+    #[must_use]
+    pub fn without_file(clock: BoxClock) -> Self {
+        Self::new(clock, None, 0)
+    }
+
+    fn new(clock: BoxClock, file: Option<PathBuf>, kept: u64) -> Self {
+        Self { shared: Arc::new(Shared { clock, file, kept_unix_ms: Mutex::new(kept) }) }
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &BoxClock {
+        &self.shared.clock
+    }
+
+    /// Sets the clock by the cloud's signed word. Sent and received are moments of the clock that never jumps; the word is as
+    /// old as its way here at most, because the nonce was made for it.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub(super) fn take(
+        &self,
+        key: CloudKey,
+        nonce: &[u8],
+        reply: &v1::TimeReply,
+        sent_ms: u64,
+        received_ms: u64,
+    ) -> Result<(), String> {
+        if !key.has_signed(&signed::time(nonce, reply.unix_ms, reply.radius_ms), &reply.signature) {
+            return Err("its word for the time is not signed by the pinned key".to_owned());
+        }
+        let half_way = received_ms.saturating_sub(sent_ms) / 2;
+        let radius_ms = reply.radius_ms.saturating_add(half_way).saturating_add(1);
+        if radius_ms > RADIUS_MAX_MS {
+            return Err(format!("it knows the time to {radius_ms} ms only"));
+        }
+        let was = self.clock().now();
+        self.clock()
+            .take_signed(reply.unix_ms, radius_ms, sent_ms.saturating_add(half_way))
+            .map_err(|e| e.to_string())?;
+        tracing::info!(now = %date(reply.unix_ms / 1_000), was = %date(was.unix_ms / 1_000), radius_ms, "the clock is set");
+        self.keep();
+        Ok(())
+    }
+
+    /// Corrects drift by the time in an answer over a verified connection; says whether a signed word is wanted instead.
+    pub(super) fn correct(&self, server_unix_ms: u64, sent_ms: u64, received_ms: u64) -> bool {
+        let agrees = self.clock().correct(server_unix_ms, sent_ms, received_ms);
+        self.keep();
+        !agrees
+    }
+
+    /// Writes the time down where that was an hour ago. A disk that fails is somebody else's alarm; here it is only told.
+    fn keep(&self) {
+        let (Some(file), Some(past)) = (self.shared.file.clone(), self.clock().certainly_past_unix_ms()) else {
+            return;
+        };
+        let mut kept = self.shared.kept_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        if past < kept.saturating_add(KEEP_EVERY_MS) {
+            return;
+        }
+        *kept = past;
+        drop(kept);
+        let write = move || {
+            let text = serde_json::to_vec(&Kept { unix_ms: past, crc32: check_of(past) }).unwrap_or_default();
+            if let Err(error) = write_atomically(&file, &text) {
+                tracing::warn!(%error, file = %file.display(), "the time is not written down");
+            }
+        };
+        // The disk may take its time, and others run on this thread.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(write)),
+            Err(_) => write(),
+        }
+    }
+}
+
+fn read_kept(file: &Path) -> Option<u64> {
+    let bytes = match read_bounded(file, FILE_MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(%error, file = %file.display(), "the last known time cannot be read");
+            return None;
+        }
+    };
+    let kept = serde_json::from_slice::<Kept>(&bytes).ok().filter(|kept| kept.crc32 == check_of(kept.unix_ms));
+    if kept.is_none() {
+        tracing::warn!(file = %file.display(), "the last known time is damaged and left aside");
+    }
+    kept.map(|kept| kept.unix_ms)
+}
+
+impl rustls::time_provider::TimeProvider for TimeKeeper {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.clock().wall_unix_ms())))
+    }
+}
+
+/// A time for people, by seconds since 1970: "2026-11-25T07:57:30Z" (Gregorian calendar, from 1970 on).
+pub(super) fn date(unix_s: u64) -> String {
+    let (days, of_day) = (unix_s / 86_400, unix_s % 86_400);
+    // Counted from 0000-03-01, leap days come at the ends of years, of 400-year cycles of 146,097 days.
+    let (cycle, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = cycle * 400 + year + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", of_day / 3_600, of_day / 60 % 60, of_day % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{FixedClock, built_unix_ms};
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        let dates = [0, 951_782_399, 951_782_400, 951_868_800, 1_795_593_450, 4_107_542_400].map(date);
+        assert_eq!(
+            dates,
+            [
+                "1970-01-01T00:00:00Z",
+                "2000-02-28T23:59:59Z",
+                "2000-02-29T00:00:00Z",
+                "2000-03-01T00:00:00Z",
+                "2026-11-25T07:57:30Z",
+                "2100-03-01T00:00:00Z"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_learnt_is_the_floor_of_the_next_start_unless_its_file_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || TimeKeeper::open(folder.path(), FixedClock::new(0, 0, "boot"));
+        let then = built_unix_ms() + 400 * 86_400_000;
+        let keeper = open();
+        assert_eq!(keeper.clock().wall_unix_ms(), built_unix_ms());
+        keeper.clock().take_signed(then, 500, 0).unwrap();
+        keeper.keep();
+        assert_eq!(open().clock().wall_unix_ms(), then - 500);
+        // Not before an hour has passed.
+        keeper.clock().take_signed(then + 60_000, 500, 0).unwrap();
+        keeper.keep();
+        assert_eq!(open().clock().wall_unix_ms(), then - 500);
+        let file = folder.path().join(FILE);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen("\"unix_ms\":1", "\"unix_ms\":2", 1)).unwrap();
+        assert_eq!(open().clock().wall_unix_ms(), built_unix_ms());
+    }
+}
