@@ -3,13 +3,15 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::discovery::{Fence, ScopedIp, ping};
 use crate::proto::v1::{self, TaskState};
-use crate::store::{read_or_set_aside, write_atomically};
+use crate::store::{read_bounded_on, write_atomically_on};
+use crate::sys::{Fs, SystemFs};
 
 /// How many tasks are remembered. The oldest ended ones are forgotten first; by then they have expired.
 const REMEMBERED_MAX: usize = 1_024;
@@ -86,31 +88,64 @@ pub(super) async fn ping_task(asked: &v1::Ping, fence: &Fence) -> Outcome {
 }
 
 /// The journal.
-#[derive(Debug)]
 pub struct TaskJournal {
+    fs: Arc<dyn Fs>,
     path: PathBuf,
     entries: Vec<Entry>,
+    /// Whether the file has been read: before, nothing is begun and nothing written.
+    is_read: bool,
+}
+
+impl std::fmt::Debug for TaskJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskJournal").field("path", &self.path).field("entries", &self.entries).finish_non_exhaustive()
+    }
 }
 
 impl TaskJournal {
-    /// Reads the journal. Tasks that were running when the agent ended are failed now: half a task is not begun again. A damaged
-    /// file is set aside; what it held had mostly expired.
+    /// Reads the journal. Tasks that were running when the agent ended are failed now: half a task is not begun again.
     #[must_use]
     pub fn open(path: PathBuf) -> Self {
-        let entries: Vec<Entry> = read_or_set_aside(&path, FILE_MAX_BYTES);
-        let mut journal = Self { path, entries };
+        Self::open_on(Arc::new(SystemFs), path)
+    }
+
+    /// As [`open`](Self::open), on a given file system.
+    #[must_use]
+    pub fn open_on(fs: Arc<dyn Fs>, path: PathBuf) -> Self {
+        let mut journal = Self { fs, path, entries: Vec::new(), is_read: false };
+        if let Err(error) = journal.read() {
+            tracing::error!(%error, "the journal of tasks cannot be read; no task begins until it can");
+        }
+        journal
+    }
+
+    /// Reads what was kept, unless it was read before. A file that is damaged is set aside; what it held had mostly expired. One
+    /// that cannot be read now is another matter: in it stands what must not be done twice.
+    fn read(&mut self) -> io::Result<()> {
+        if self.is_read {
+            return Ok(());
+        }
+        self.entries = match read_bounded_on(&*self.fs, &self.path, FILE_MAX_BYTES) {
+            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|error| {
+                tracing::error!(%error, "the journal of tasks is damaged and set aside");
+                self.fs.rename(&self.path, &self.path.with_extension("json.corrupt")).map(|()| Vec::new())
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        self.is_read = true;
         let mut changed = false;
-        for entry in journal.entries.iter_mut().filter(|entry| entry.state == TaskState::Running as i32) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.state == TaskState::Running as i32) {
             entry.state = TaskState::Failed as i32;
             entry.message = "the box restarted while it was doing this".to_owned();
             entry.reported = false;
             changed = true;
         }
-        if changed && let Err(error) = journal.save() {
+        if changed && let Err(error) = self.save() {
             // It is written with the next change; until then the next start would see the same.
             tracing::warn!(%error, "the journal of tasks cannot be written");
         }
-        journal
+        Ok(())
     }
 
     /// Decides on a task. `now_unix_ms` is the cloud's time, from the same reply that brought the task.
@@ -118,6 +153,7 @@ impl TaskJournal {
     /// # Errors
     /// When the decision cannot be written down: then nothing is begun.
     pub fn decide(&mut self, task: &v1::Task, now_unix_ms: u64) -> io::Result<Decision> {
+        self.read()?;
         let length = task.id.chars().count();
         if length == 0 || length > ID_MAX_CHARS {
             // Without an id that can be kept there is nothing to report on.
@@ -147,7 +183,12 @@ impl TaskJournal {
             printers_read: 0,
             reported: false,
         });
-        self.save()?;
+        if let Err(error) = self.save() {
+            // As if it had not been told: it will be again, and begin then. Kept as running it would be waited for until the
+            // next start.
+            self.entries.pop();
+            return Err(error);
+        }
         Ok(if begin { Decision::Begin } else { Decision::Known })
     }
 
@@ -156,13 +197,12 @@ impl TaskJournal {
     /// # Errors
     /// When that fails.
     pub fn end(&mut self, id: &str, outcome: &Outcome) -> io::Result<()> {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
-            entry.state = outcome.state as i32;
-            entry.message = outcome.message.chars().take(MESSAGE_MAX_CHARS).collect();
-            entry.addresses_asked = outcome.addresses_asked;
-            entry.printers_read = outcome.printers_read;
-            entry.reported = false;
-        }
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) else { return Ok(()) };
+        entry.state = outcome.state as i32;
+        entry.message = outcome.message.chars().take(MESSAGE_MAX_CHARS).collect();
+        entry.addresses_asked = outcome.addresses_asked;
+        entry.printers_read = outcome.printers_read;
+        entry.reported = false;
         self.save()
     }
 
@@ -206,13 +246,14 @@ impl TaskJournal {
 
     fn save(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self.entries).map_err(io::Error::other)?;
-        write_atomically(&self.path, &bytes)
+        write_atomically_on(&*self.fs, &self.path, &bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{Fault, FaultFs};
 
     fn task(id: &str) -> v1::Task {
         let kind = Some(v1::task::Kind::ScanNow(v1::ScanNow {}));
@@ -232,6 +273,30 @@ mod tests {
         tasks.end("a", &Outcome::of(TaskState::Done, "12 printers")).unwrap();
         assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Known);
         assert_eq!(journal(&folder).decide(&task("a"), 1).unwrap(), Decision::Known);
+    }
+
+    #[test]
+    fn a_task_that_could_not_be_written_down_begins_when_it_is_told_again() {
+        let fs = FaultFs::default();
+        let mut tasks = TaskJournal::open_on(Arc::new(fs.clone()), PathBuf::from("/d/tasks.json"));
+        fs.fail(1, Fault::Once(io::ErrorKind::StorageFull));
+        assert!(tasks.decide(&task("a"), 1).is_err());
+        assert!(tasks.unreported().is_empty());
+        assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Begin);
+        assert_eq!(tasks.decide(&task("a"), 1).unwrap(), Decision::Known);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_read_now_is_not_forgotten() {
+        let fs = FaultFs::default();
+        let open = || TaskJournal::open_on(Arc::new(fs.clone()), PathBuf::from("/d/tasks.json"));
+        open().decide(&task("a"), 1).unwrap();
+        fs.fail(1, Fault::ForEver(io::ErrorKind::Other));
+        let mut after = open();
+        assert!(after.decide(&task("b"), 1).is_err());
+        fs.repair();
+        assert_eq!(after.decide(&task("a"), 1).unwrap(), Decision::Known);
+        assert_eq!(after.unreported()[0].state(), TaskState::Failed);
     }
 
     #[test]

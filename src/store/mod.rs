@@ -63,7 +63,7 @@ pub use limits::{
 };
 pub use opening::{NewEpoch, Recovery};
 pub use outbox::Outbox;
-pub use system::{read_bounded, read_or_set_aside, write_atomically};
+pub use system::{read_bounded, read_bounded_on, read_or_set_aside, write_atomically, write_atomically_on};
 
 /// Names one beginning of an outbox: random, never 0. Sequence numbers mean something only together with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,14 +7,22 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::{StoreError, files};
-use crate::sys::SystemFs;
+use crate::sys::{Fs, SystemFs};
 
 /// Puts these bytes in the place of a file of mode 0600, durably: after a power cut the old contents are there or the new.
 ///
 /// # Errors
 /// When the disk refuses.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    files::write_atomically(&SystemFs, path, bytes).map_err(as_io)
+    write_atomically_on(&SystemFs, path, bytes)
+}
+
+/// As [`write_atomically`], on a given file system.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_atomically_on(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    files::write_atomically(fs, path, bytes).map_err(as_io)
 }
 
 /// Reads a whole file of at most `max_bytes`.
@@ -22,7 +30,15 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When there is no such file, it is longer, or the disk refuses.
 pub fn read_bounded(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
-    files::read_bounded(&SystemFs, path, max_bytes).map_err(as_io)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+    read_bounded_on(&SystemFs, path, max_bytes)
+}
+
+/// As [`read_bounded`], on a given file system.
+///
+/// # Errors
+/// As [`read_bounded`].
+pub fn read_bounded_on(fs: &dyn Fs, path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+    files::read_bounded(fs, path, max_bytes).map_err(as_io)?.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Reads a JSON file of at most `max_bytes`; where there is none, the default. One that is damaged, or cannot be read, is said, set

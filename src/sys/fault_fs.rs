@@ -3,6 +3,8 @@
 //! It is meaner than a real disk where it may be: after a power cut only what was synced is certain; of the rest any
 //! part may have arrived, cut at any byte or with foreign bytes in it, and any subset of unsynced names. A failed sync
 //! behaves as on Linux: the bytes stay readable, the next sync succeeds, and they are not on the disk all the same.
+//! Only for tests and simulated worlds: a lock that is poisoned or a file that is not there ends them.
+#![cfg_attr(not(test), allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,7 +16,7 @@ use super::{Fs, FsFile, FsLock};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// This one call fails with this error.
     Once(io::ErrorKind),
     /// This call and all after it fail, until [`FaultFs::repair`]: the disk is dead.
@@ -122,7 +124,7 @@ impl Disk {
 
 /// The file system; clones are the same disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FaultFs(Arc<Mutex<Disk>>);
+pub struct FaultFs(Arc<Mutex<Disk>>);
 
 impl FaultFs {
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -130,32 +132,39 @@ impl FaultFs {
     }
 
     /// Lets the n-th call from now on (1 is the next) go wrong.
-    pub(crate) fn fail(&self, nth: u64, fault: Fault) {
+    pub fn fail(&self, nth: u64, fault: Fault) {
         let mut disk = self.disk();
         disk.calls = 0;
         disk.fault = Some((nth, fault));
     }
 
     /// Lets everything work again; says whether the fault had struck.
-    pub(crate) fn repair(&self) -> bool {
+    pub fn repair(&self) -> bool {
         let mut disk = self.disk();
         let calls = disk.calls;
         disk.fault.take().is_some_and(|(nth, _)| calls >= nth)
     }
 
     /// Gives the disk a size, or takes the limit away.
-    pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
+    pub fn set_capacity(&self, bytes: Option<usize>) {
         self.disk().capacity = bytes;
     }
 
+    /// Whether the process was killed in one of its calls: it does nothing any more.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        let disk = self.disk();
+        matches!(disk.fault, Some((nth, Fault::Killed)) if disk.calls >= nth)
+    }
+
     /// How many writes and how many file syncs there have been.
-    pub(crate) fn writes_and_syncs(&self) -> (u64, u64) {
+    pub fn writes_and_syncs(&self) -> (u64, u64) {
         let disk = self.disk();
         (disk.writes, disk.syncs)
     }
 
     /// The power fails. `random` decides what of the unsynced has arrived.
-    pub(crate) fn crash(&self, random: &mut fastrand::Rng) {
+    pub fn crash(&self, random: &mut fastrand::Rng) {
         let mut disk = self.disk();
         let unsynced = std::mem::take(&mut disk.unsynced);
         let mut names = disk.durable.clone();
@@ -200,7 +209,7 @@ impl FaultFs {
     }
 
     /// Turns over bits of one byte of a file, on the disk and in memory.
-    pub(crate) fn flip(&self, path: &Path, offset: usize, mask: u8) {
+    pub fn flip(&self, path: &Path, offset: usize, mask: u8) {
         let mut disk = self.disk();
         let inode = disk.inode(path).unwrap();
         disk.inodes[inode].live[offset] ^= mask;
@@ -208,7 +217,7 @@ impl FaultFs {
     }
 
     /// Cuts a file short on the disk and in memory.
-    pub(crate) fn cut(&self, path: &Path, length: usize) {
+    pub fn cut(&self, path: &Path, length: usize) {
         let mut disk = self.disk();
         let inode = disk.inode(path).unwrap();
         disk.inodes[inode].live.truncate(length);
@@ -216,13 +225,20 @@ impl FaultFs {
     }
 
     /// All files and their lengths.
-    pub(crate) fn files(&self) -> Vec<(PathBuf, usize)> {
+    pub fn files(&self) -> Vec<(PathBuf, usize)> {
         let disk = self.disk();
         disk.live.iter().map(|(path, inode)| (path.clone(), disk.inodes[*inode].live.len())).collect()
     }
 
+    /// Puts the contents of another disk in the place of this one's, as who writes an old image onto a memory card.
+    pub fn put_back(&self, image: &Self) {
+        let copy = image.copy();
+        let mut target = self.disk();
+        std::mem::swap(&mut *target, &mut *copy.disk());
+    }
+
     /// A second disk with the same contents.
-    pub(crate) fn copy(&self) -> Self {
+    pub fn copy(&self) -> Self {
         let copy = Self::default();
         let source = self.disk();
         {

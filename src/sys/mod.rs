@@ -9,7 +9,7 @@
 mod box_clock;
 mod clock;
 mod entropy;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 mod fault_fs;
 mod fs;
 mod interfaces;
@@ -17,7 +17,7 @@ mod interfaces;
 pub use box_clock::{Anchor, BoxClock, LIFE_MS, TimeRefused, built_unix_ms};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
-#[cfg(test)]
-pub(crate) use fault_fs::{Fault, FaultFs};
+#[cfg(any(test, feature = "sim"))]
+pub use fault_fs::{Fault, FaultFs};
 pub use fs::{Fs, FsFile, FsLock, SystemFs};
 pub use interfaces::{interface_index, interface_name, interface_names};
