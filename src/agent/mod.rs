@@ -25,6 +25,8 @@ mod rhythm;
 mod search;
 mod settings;
 mod silent;
+#[cfg(feature = "sim")]
+pub mod simulation;
 mod standby;
 pub mod status;
 mod tasks;
