@@ -48,7 +48,7 @@ pub struct Device {
 }
 
 /// What is stored.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Tables {
     boxes: BTreeMap<String, BoxState>,
     notes: Vec<Note>,
@@ -137,6 +137,14 @@ impl MemoryRows {
     /// The machine crashes after so many further steps of transactions, a commit being one.
     pub fn crash_after(&self, steps: u32) {
         self.state().fuse = Some(steps);
+    }
+
+    /// What is committed now, as other rows: a backup, or what is restored from one.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = self.state();
+        let state = State { tables: state.tables.clone(), lie: state.lie, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// The machine starts again.
