@@ -289,8 +289,16 @@ impl Reader<'_> {
         is_current: bool,
     ) -> Result<Option<(&'static str, Standing)>, StoreError> {
         if is_last {
-            // The only one whose last sync can have failed. Where this is refused, the check is as good as the memory.
-            let _ = self.fs.drop_cache(&name.path(self.dir));
+            // The only one whose last sync can have failed. What the memory holds and the disk does not would be taken for good,
+            // be followed by what is accepted later, and found missing one day with all of that behind it: so no opening
+            // without this, except where the system has no such call.
+            let path = name.path(self.dir);
+            match self.fs.drop_cache(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::Unsupported => {
+                    return Err(StoreError::io("look past the memory's copy of", &path)(error));
+                }
+                _ => {}
+            }
         }
         let before = (!generation.segments.is_empty()).then_some(generation.chain);
         let checked = check_segment(self.fs, self.dir, name.clone(), &generation.state, before)
