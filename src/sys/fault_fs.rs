@@ -4,7 +4,7 @@
 //! part may have arrived, cut at any byte or with foreign bytes in it, and any subset of unsynced names. A failed sync
 //! behaves as on Linux: the bytes stay readable, the next sync succeeds, and they are not on the disk all the same.
 //! Only for tests and simulated worlds: a lock that is poisoned or a file that is not there ends them.
-#![cfg_attr(not(test), allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs))]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)] // it is part of the tests
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

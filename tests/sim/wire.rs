@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use platen::cause::Cause;
 use platen::proto::v1;
 use platen::sys::FaultFs;
 use platen::uplink::{Cloud, Session, UplinkError};
@@ -144,7 +145,12 @@ impl SimSession {
                 let message = String::from_utf8_lossy(&body).into_owned();
                 match kind {
                     Kind::Answer => A::decode(body.as_slice()).map_err(|e| UplinkError::Contract(e.to_string())),
-                    Kind::Refused => Err(UplinkError::Rejected { authority: CLOUD.to_owned(), detail: message }),
+                    Kind::Refused => Err(UplinkError::Rejected {
+                        authority: CLOUD.to_owned(),
+                        detail: message,
+                        cause: Cause::Refused,
+                        proven: false,
+                    }),
                     _ => Err(UplinkError::Call { call, code: tonic::Code::Unavailable, message }),
                 }
             })
