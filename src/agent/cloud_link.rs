@@ -301,17 +301,17 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         }
     }
 
-    /// The cloud lacks what it had acknowledged: it was restored from a backup.
-    async fn resend(&self, epoch: Epoch, from: Seq) -> Result<(), RoundError> {
+    /// The cloud lacks what it had acknowledged: it was restored from a backup. Says how many are sent again.
+    async fn resend(&self, epoch: Epoch, from: Seq) -> Result<u64, RoundError> {
         match self.outbox.resend_from(epoch, from).await {
             Ok(Resend { again, lost }) => {
                 tracing::warn!(%epoch, %from, again, lost, "the cloud lacks what it had acknowledged: it is sent again");
-                Ok(())
+                Ok(again)
             }
-            Err(error @ (StoreError::AcknowledgedTooMuch { .. } | StoreError::UnknownEpoch(_))) => {
-                // Nothing of it is held any more.
-                tracing::warn!(%error, "the cloud asks for what is not there any more");
-                Ok(())
+            Err(error) if error.leaves_all_as_it_was() => {
+                // Nothing of it is held any more, or never was.
+                tracing::warn!(%error, "the cloud asks for what is not there");
+                Ok(0)
             }
             Err(error) => Err(error.into()),
         }
@@ -345,7 +345,10 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             }
             if acknowledged.0 < before {
                 // The cloud lacks something before this batch: it was restored from a backup.
-                self.resend(epoch, Seq(acknowledged.0 + 1)).await?;
+                if self.resend(epoch, Seq(acknowledged.0 + 1)).await? == 0 {
+                    // Not held any more: the cloud passes over it when it has asked for it at a poll.
+                    break;
+                }
             } else if acknowledged < last {
                 let detail = format!("it acknowledged only up to {acknowledged} of {last}");
                 return Err(UplinkError::Contract(detail).into());

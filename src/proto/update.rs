@@ -1,4 +1,4 @@
-//! Readings that are told as edits of earlier ones ([`v1::ReadingUpdate`](super::v1::ReadingUpdate)): how to make the whole reading again.
+//! Readings that are told as edits of earlier ones ([`ReadingUpdate`](super::v1::ReadingUpdate)): how to make the whole reading again.
 
 use super::v1;
 

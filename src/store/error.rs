@@ -137,6 +137,8 @@ impl StoreError {
                 | Self::AppendTooLong { .. }
                 | Self::AcknowledgedTooMuch { .. }
                 | Self::UnknownEpoch(_)
+                | Self::NeverGiven { .. }
+                | Self::WrongBase { .. }
         )
     }
 

@@ -213,7 +213,7 @@ impl Appliance {
             let message = to_message(reading, clock.taken());
             let is_flagged = self.state().random.u8(0..10) == 0;
             offers.push(self.offer(message.encode_to_vec(), true, is_flagged));
-            drafts.push(Draft::Reading { message, is_flagged });
+            drafts.push(Draft::Reading { message: Box::new(message), is_flagged });
         }
         self.append(seen, drafts, offers).await
     }
