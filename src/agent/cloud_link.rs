@@ -4,7 +4,6 @@
 use std::io;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -164,9 +163,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     async fn round(&mut self) -> Result<(), RoundError> {
         let mut session = self.cloud.open().await?;
-        let request = self.poll_request();
-        self.status.send_modify(|status| status.cloud.last_request = request.encode_to_vec());
-        let reply = session.poll(request).await?;
+        let reply = session.poll(self.poll_request()).await?;
         self.welcomed();
         self.take_poll_reply(reply).await?;
         self.deliver(&mut session).await?;

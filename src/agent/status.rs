@@ -17,10 +17,6 @@ use crate::sys::Clock;
 
 /// Name of the file in the runtime folder.
 const FILE: &str = "status.json";
-/// Name of the file beside it with the last poll's request, serialised.
-const LAST_POLL_FILE: &str = "last-poll.pb";
-/// Largest such file, in bytes.
-const LAST_POLL_MAX_BYTES: usize = 1024 * 1024;
 /// Largest such file, in bytes.
 const FILE_MAX_BYTES: usize = 256 * 1024;
 /// The file is written at most this often…
@@ -71,9 +67,6 @@ pub struct CloudStatus {
     /// The word of its cause.
     #[serde(default)]
     pub cause: Option<String>,
-    /// The last poll's request, serialised (`platen.v1.PollRequest`), for who wants to see what is sent.
-    #[serde(skip)]
-    pub last_request: Vec<u8>,
     /// Whether a wake-up would arrive.
     pub wake_link_up: bool,
     /// Why not.
@@ -160,24 +153,17 @@ pub(super) async fn keep_file(
     let file = runtime_dir.join(FILE);
     tokio::select! {
         () = stop.cancelled() => {}
-        result = write_changes(&runtime_dir, status, clock) => result?,
+        result = write_changes(&file, status, clock) => result?,
     }
-    // Not there where nothing was ever sent.
-    let _never = std::fs::remove_file(runtime_dir.join(LAST_POLL_FILE));
     std::fs::remove_file(file)
 }
 
-async fn write_changes(dir: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
-    let mut last_request = Vec::new();
+async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
     loop {
         let mut current = status.borrow_and_update().clone();
         current.state = current.word().to_owned();
         current.updated_unix_ms = clock.wall_unix_ms();
-        write_atomically(&dir.join(FILE), &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
-        if current.cloud.last_request != last_request {
-            last_request = current.cloud.last_request;
-            write_atomically(&dir.join(LAST_POLL_FILE), &last_request)?;
-        }
+        write_atomically(file, &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}
             changed = status.changed() => {
@@ -197,14 +183,6 @@ async fn write_changes(dir: &Path, mut status: watch::Receiver<Status>, clock: i
 pub fn read(runtime_dir: &Path) -> io::Result<Status> {
     let bytes = read_bounded(&runtime_dir.join(FILE), FILE_MAX_BYTES)?;
     serde_json::from_slice(&bytes).map_err(io::Error::other)
-}
-
-/// The request of the last poll, serialised (`platen.v1.PollRequest`).
-///
-/// # Errors
-/// `NotFound` when no agent runs here, or it has not polled yet; or the file cannot be read.
-pub fn last_poll(runtime_dir: &Path) -> io::Result<Vec<u8>> {
-    read_bounded(&runtime_dir.join(LAST_POLL_FILE), LAST_POLL_MAX_BYTES)
 }
 
 #[cfg(test)]
