@@ -64,8 +64,6 @@ pub(super) struct CloudLink<C, L> {
     pub standby: watch::Sender<Standby>,
     /// Proven refusals of the box's credential.
     pub refusals: Refusals,
-    /// What could not be written down of tasks and settings, until it could.
-    pub storage_trouble: Option<String>,
 }
 
 impl<C: Clock, L: Cloud> CloudLink<C, L> {
@@ -117,6 +115,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             };
             // A failure is told by the outbox itself, and tried again in the next round.
             let _told = self.outbox.tidy(self.clock.wall_unix_ms() / 1_000).await;
+            self.keep_again();
             next_round = Instant::now()
                 + match round {
                     Ok(()) => {
@@ -192,8 +191,16 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     /// Something of tasks or settings cannot be written down: it is told, and the box goes on.
     fn not_kept(&mut self, error: &io::Error) {
         tracing::error!(%error, "the journal of tasks, or the cloud's settings, cannot be written");
-        self.storage_trouble = Some(error.to_string());
         self.status.send_modify(|status| status.storage_error = Some(error.to_string()));
+    }
+
+    /// What could not be written down is tried again, and told no more when it is. Settings need no more than that: after a
+    /// restart the cloud sends them again.
+    fn keep_again(&mut self) {
+        if self.status.borrow().storage_error.is_some() && self.journal.keep().is_ok() {
+            tracing::info!("the journal of tasks is written again");
+            self.status.send_modify(|status| status.storage_error = None);
+        }
     }
 
     fn end_task(&mut self, id: &str, outcome: &Outcome) {
@@ -211,7 +218,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     /// What is not as it should be with the box itself.
     fn troubles(&self) -> Vec<v1::Trouble> {
         let level = self.outbox.level();
-        let storage = level.borrow().trouble.clone().or_else(|| self.storage_trouble.clone());
+        let storage = level.borrow().trouble.clone().or_else(|| self.status.borrow().storage_error.clone());
         let mut troubles: Vec<_> = storage.map(|why| Trouble::new(Cause::Storage, &why)).into_iter().collect();
         if let LinkState::Down(why) = &*self.link_state.borrow() {
             troubles.push(Trouble::new(Cause::MqttBlocked, &why.to_string()));
@@ -221,6 +228,8 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     }
 
     fn box_status(&self) -> v1::BoxStatus {
+        // Before the status is borrowed, which it looks at too.
+        let troubles = self.troubles();
         let status = self.status.borrow();
         let level = self.outbox.level().borrow().clone();
         v1::BoxStatus {
@@ -237,7 +246,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             wake_link_up: *self.link_state.borrow() == LinkState::Up,
             fence: status.lan.fence.clone(),
             outbox_acknowledged: level.acknowledged,
-            troubles: self.troubles(),
+            troubles,
             outbox_thinned: level.thinned,
             clock_quality: self.clock.now().quality.into(),
             ..v1::BoxStatus::default()

@@ -288,7 +288,6 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
         fence,
         pings: JoinSet::new(),
         refusals,
-        storage_trouble: None,
     };
 
     let (anchor_clock, anchor_outbox) = (clock.clone(), outbox_for_anchors);

@@ -134,7 +134,6 @@ pub fn start<C: Clock + Clone, L: Cloud>(
         fence: Fence::default(),
         pings: JoinSet::new(),
         refusals: Refusals::open(Path::new(NOWHERE)),
-        storage_trouble: None,
     };
     let seen = SimulatedBox {
         outbox,

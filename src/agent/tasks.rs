@@ -244,6 +244,15 @@ impl TaskJournal {
         }
     }
 
+    /// Writes down what is remembered, where an earlier try failed.
+    ///
+    /// # Errors
+    /// When the disk still refuses, or what was kept before cannot be read yet.
+    pub fn keep(&mut self) -> io::Result<()> {
+        self.read()?;
+        self.save()
+    }
+
     fn save(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&self.entries).map_err(io::Error::other)?;
         write_atomically_on(&*self.fs, &self.path, &bytes)
@@ -297,6 +306,20 @@ mod tests {
         fs.repair();
         assert_eq!(after.decide(&task("a"), 1).unwrap(), Decision::Known);
         assert_eq!(after.unreported()[0].state(), TaskState::Failed);
+    }
+
+    #[test]
+    fn an_end_that_could_not_be_written_down_is_when_the_disk_takes_it_again() {
+        let fs = FaultFs::default();
+        let open = || TaskJournal::open_on(Arc::new(fs.clone()), PathBuf::from("/d/tasks.json"));
+        let mut tasks = open();
+        tasks.decide(&task("a"), 1).unwrap();
+        fs.fail(1, Fault::ForEver(io::ErrorKind::Other));
+        assert!(tasks.end("a", &Outcome::of(TaskState::Done, "12 printers")).is_err());
+        assert!(tasks.keep().is_err());
+        fs.repair();
+        tasks.keep().unwrap();
+        assert_eq!(open().unreported()[0].state(), TaskState::Done);
     }
 
     #[test]
