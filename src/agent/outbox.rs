@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::status::OutboxStatus;
-use super::updates::{Bases, day_of};
+use super::updates::Bases;
 use crate::proto::v1;
 use crate::store::{self, Batch, Epoch, Label, Outbox, Recovery, Resend, Seq, StoreError};
 
@@ -234,10 +234,9 @@ impl Shared {
 fn encode(draft: Draft, epoch: Epoch, seq: Seq, bases: &mut Bases) -> store::Draft {
     match draft {
         Draft::Reading { message, is_flagged } => {
-            let taken_ms = message.taken.as_ref().map_or(0, |taken| taken.wall_clock_unix_ms);
             let group = group_of(&message.device_key);
             let encoded = bases.encode(*message, epoch, seq);
-            let label = Label { group, day: day_of(taken_ms), is_kept: is_flagged, base: encoded.base };
+            let label = Label { group, day: encoded.day, is_kept: is_flagged, base: encoded.base };
             store::Draft { payload: encoded.record, label }
         }
         Draft::Kept(payload) => store::Draft { payload, label: Label::kept() },

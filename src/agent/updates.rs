@@ -44,10 +44,11 @@ pub(super) struct Encoded {
     pub record: Vec<u8>,
     /// Whose reading it needs; `None`: it is whole.
     pub base: Option<Seq>,
+    /// The day on which it was taken, in days since 1970-01-01 (UTC).
+    pub day: u32,
 }
 
-/// The day of a time, in days since 1970-01-01 (UTC).
-pub(super) fn day_of(unix_ms: u64) -> u32 {
+fn day_of(unix_ms: u64) -> u32 {
     u32::try_from(unix_ms / 86_400_000).unwrap_or(u32::MAX)
 }
 
@@ -66,11 +67,11 @@ impl Bases {
             let update = v1::ReadingUpdate { base_seq: base.seq.0, edits, crc32 };
             let record = v1::Record { what: Some(What::Update(update)) }.encode_to_vec();
             if record.len() < serialised.len() / WORTHWHILE_PART {
-                return Encoded { record, base: Some(base.seq) };
+                return Encoded { record, base: Some(base.seq), day };
             }
         }
         self.remember(device_key, Base { epoch, seq, day, reading: serialised });
-        Encoded { record: v1::Record { what: Some(What::Reading(reading)) }.encode_to_vec(), base: None }
+        Encoded { record: v1::Record { what: Some(What::Reading(reading)) }.encode_to_vec(), base: None, day }
     }
 
     /// Forgets all: every printer is read whole once more.
