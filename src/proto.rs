@@ -2,6 +2,7 @@
 
 pub mod rich_status;
 pub mod signed;
+pub mod times;
 pub mod update;
 
 /// Version 1 of the contract.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::proto::times::minutes_of_day;
+
 /// Rounds that a printer may miss before it is asked less often, and the longest time between two tries then.
 const MISSED_ROUNDS: u32 = 3;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(3_600);
@@ -35,16 +37,6 @@ pub(super) fn until_time_of_day(now_unix_ms: u64, times: &[String]) -> Option<Du
         Some(Duration::from_millis(if ahead_ms == 0 { DAY_MS } else { ahead_ms }))
     };
     times.iter().filter_map(wait).min()
-}
-
-/// Minutes since midnight of "HH:MM".
-pub(super) fn minutes_of_day(time: &str) -> Option<u64> {
-    let (hours, minutes) = time.split_once(':')?;
-    let number = |digits: &str, below: u64| {
-        let is_number = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse::<u64>().ok().filter(|number| is_number && *number < below)
-    };
-    Some(number(hours, 24)? * 60 + number(minutes, 60)?)
 }
 
 #[cfg(test)]

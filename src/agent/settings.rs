@@ -5,15 +5,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::rhythm::minutes_of_day;
 use crate::discovery::Ranges;
+use crate::proto::times::{READ_TIMES_MAX, minutes_of_day};
 use crate::proto::v1;
 use crate::store::{read_or_set_aside, write_atomically};
 
 /// Largest settings file, in bytes.
 const FILE_MAX_BYTES: usize = 256 * 1024;
-/// Most times of the day, as the contract has it.
-const READ_TIMES_MAX: usize = 24;
 
 /// Settings of the cloud.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -191,6 +191,15 @@ impl Portal {
         (!is_ours).then(|| (StatusCode::FORBIDDEN, refusal).into_response())
     }
 
+    /// Why a form about a box is not taken: it is not from our page, or there is no such box.
+    async fn refusal(&self, token: &str, box_id: &str) -> Result<Option<Response>, Failure> {
+        if let Some(refusal) = self.check(token) {
+            return Ok(Some(refusal));
+        }
+        let is_known = self.knows(box_id).await?;
+        Ok((!is_known).then(|| (StatusCode::NOT_FOUND, "There is no such box.\n").into_response()))
+    }
+
     async fn knows(&self, box_id: &str) -> Result<bool, Failure> {
         Ok(self.shared.database.is_welcome(box_id).await?)
     }
@@ -206,11 +215,8 @@ async fn scan(
     Path(id): Path<String>,
     Form(form): Form<ScanForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
+    if let Some(refusal) = portal.refusal(&form.token, &id).await? {
         return Ok(refusal);
-    }
-    if !portal.knows(&id).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
     }
     portal.shared.scan_now(&id).await?;
     Ok(Redirect::to("/").into_response())
@@ -236,11 +242,8 @@ async fn ping(
     Path(id): Path<String>,
     Form(form): Form<PingForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
+    if let Some(refusal) = portal.refusal(&form.token, &id).await? {
         return Ok(refusal);
-    }
-    if !portal.knows(&id).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
     }
     let Ok(address) = form.address.trim().parse() else {
         return Ok((StatusCode::BAD_REQUEST, "This is not an IP address, as 10.0.0.7 or fd00::7.\n").into_response());

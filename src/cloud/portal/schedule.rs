@@ -6,12 +6,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::{Failure, Portal};
+use crate::proto::times::{READ_TIMES_MAX, minutes_of_day};
 
 /// Bounds of the time between readings, in minutes, and between looks, in seconds.
 const READ_MINUTES: std::ops::RangeInclusive<u32> = 1..=1_440;
 const LOOK_SECONDS: std::ops::RangeInclusive<u32> = 10..=86_400;
-/// Times of a day at most: the contract's limit.
-const TIMES_MAX: usize = 24;
 
 /// As it comes from the page.
 #[derive(Deserialize)]
@@ -43,8 +42,8 @@ impl Schedule {
         }
         times.sort_unstable();
         times.dedup();
-        if times.len() > TIMES_MAX {
-            return Err(format!("{} times of the day are too many: at most {TIMES_MAX}.", times.len()));
+        if times.len() > READ_TIMES_MAX {
+            return Err(format!("{} times of the day are too many: at most {READ_TIMES_MAX}.", times.len()));
         }
         Ok(Self { read_interval_s: read_minutes * 60, look_interval_s, read_times: times.join("\n") })
     }
@@ -64,14 +63,10 @@ fn number(text: &str, range: &std::ops::RangeInclusive<u32>, what: &str, unit: &
 
 /// "HH:MM".
 fn time(word: &str) -> Result<String, String> {
-    let two = |text: &str, end: u32| {
-        let is_two = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
-        text.parse().ok().filter(|number: &u32| is_two && *number < end)
-    };
-    let parsed = word.split_once(':').and_then(|(hour, minute)| Some((two(hour, 24)?, two(minute, 60)?)));
-    parsed.map(|(hour, minute)| format!("{hour:02}:{minute:02}")).ok_or_else(|| {
-        format!("{:?} is no time of the day, as 06:00 or 18:30 (UTC).", word.chars().take(20).collect::<String>())
-    })
+    let said = || word.chars().take(20).collect::<String>();
+    minutes_of_day(word)
+        .map(|_| word.to_owned())
+        .ok_or_else(|| format!("{:?} is no time of the day, as 06:00 or 18:30 (UTC).", said()))
 }
 
 /// Takes the form.
@@ -80,11 +75,8 @@ pub(super) async fn set(
     Path(id): Path<String>,
     Form(form): Form<ScheduleForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
+    if let Some(refusal) = portal.refusal(&form.token, &id).await? {
         return Ok(refusal);
-    }
-    if !portal.knows(&id).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box.\n").into_response());
     }
     let schedule = match Schedule::parse(&form) {
         Ok(schedule) => schedule,
