@@ -23,6 +23,7 @@ mod outbox;
 mod profiles;
 mod rhythm;
 mod search;
+mod searching;
 mod settings;
 mod silent;
 #[cfg(feature = "sim")]
