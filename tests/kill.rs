@@ -89,7 +89,7 @@ fn what_was_accepted_arrives_once_however_often_box_and_cloud_are_killed() {
     let cuts = proxy.cuts.load(Ordering::Relaxed);
     println!("{kills} kills, {}", verdict.line());
     println!("(seed {seed}; {clouds_killed} clouds killed too, {cuts} acknowledgements cut off)");
-    assert!(verdict.is_good(), "{}", verdict.details());
+    assert!(verdict.is_good(), "{}\n{}", verdict.details(), last_lines(&house.log_text("box")));
     assert!(
         settled.is_some(),
         "what waits was not delivered within {SETTLE:?}: {}",

@@ -2,6 +2,8 @@
 //! What is decided about records stands in the intake ([`rows`] keeps them for it); what pages show is in [`fleet`].
 
 mod fleet;
+#[cfg(test)]
+mod plan_tests;
 mod rows;
 #[cfg(test)]
 mod upgrade_tests;

@@ -19,6 +19,15 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 #[derive(Debug)]
 pub(in crate::cloud) struct SqliteWork(pub(super) Transaction<'static, Sqlite>);
 
+/// Updates that wait for their base: asked for each whole reading that is stored.
+pub(super) const UNFIT: &str =
+    "SELECT * FROM readings WHERE box_id = $1 AND epoch = $2 AND base_seq = $3 AND kind = 'unfit' ORDER BY seq";
+/// Records whose dates may become narrower: asked for each batch.
+pub(super) const OPEN: &str =
+    "SELECT seq, received_ms, boot_id, mono_ms, wall_ms, radius_ms, quality, taken_low_ms, taken_high_ms,
+            CASE WHEN kind IN ('reading', 'update') THEN device_id END AS device_id, is_outside
+     FROM readings WHERE box_id = $1 AND epoch = $2 AND is_open ORDER BY seq LIMIT $3";
+
 impl Rows for Database {
     type Error = sqlx::Error;
     type Work = SqliteWork;
@@ -229,14 +238,12 @@ impl Work for SqliteWork {
     }
 
     async fn unfit(&mut self, of: &Key) -> Result<Vec<Row>> {
-        let rows = sqlx::query(
-            "SELECT * FROM readings WHERE box_id = $1 AND epoch = $2 AND base_seq = $3 AND kind = 'unfit' ORDER BY seq",
-        )
-        .bind(&of.box_id)
-        .bind(as_i64(of.epoch))
-        .bind(base(of.seq))
-        .fetch_all(&mut *self.0)
-        .await?;
+        let rows = sqlx::query(UNFIT)
+            .bind(&of.box_id)
+            .bind(as_i64(of.epoch))
+            .bind(base(of.seq))
+            .fetch_all(&mut *self.0)
+            .await?;
         rows.iter().map(record).collect()
     }
 
@@ -323,16 +330,7 @@ impl Work for SqliteWork {
     }
 
     async fn open_rows(&mut self, box_id: &str, epoch: u64) -> Result<Vec<OpenRow>> {
-        let rows = sqlx::query(
-            "SELECT seq, received_ms, boot_id, mono_ms, wall_ms, radius_ms, quality, taken_low_ms, taken_high_ms,
-                    CASE WHEN kind IN ('reading', 'update') THEN device_id END AS device_id, is_outside
-             FROM readings WHERE box_id = $1 AND epoch = $2 AND is_open ORDER BY seq LIMIT $3",
-        )
-        .bind(box_id)
-        .bind(as_i64(epoch))
-        .bind(OPEN_MAX)
-        .fetch_all(&mut *self.0)
-        .await?;
+        let rows = sqlx::query(OPEN).bind(box_id).bind(as_i64(epoch)).bind(OPEN_MAX).fetch_all(&mut *self.0).await?;
         let mut open = Vec::with_capacity(rows.len());
         for row in &rows {
             let (Some(stamp), Some(taken)) = (stamp(row)?, interval(row)?) else { continue };

@@ -78,8 +78,9 @@ ALTER TABLE readings ADD COLUMN taken_low_ms BIGINT;                      -- the
 ALTER TABLE readings ADD COLUMN taken_high_ms BIGINT;
 ALTER TABLE readings ADD COLUMN is_open BOOLEAN NOT NULL DEFAULT FALSE;   -- it may become narrower
 ALTER TABLE readings ADD COLUMN is_outside BOOLEAN NOT NULL DEFAULT FALSE; -- another box held the lease then
-CREATE INDEX readings_open ON readings (box_id, epoch) WHERE is_open;
-CREATE INDEX readings_unfit ON readings (box_id, epoch, base_seq) WHERE kind = 'unfit';
+-- With seq, so that they give the order as well: else the primary key is taken, and every record of the epoch walked.
+CREATE INDEX readings_open ON readings (box_id, epoch, seq) WHERE is_open;
+CREATE INDEX readings_unfit ON readings (box_id, epoch, base_seq, seq) WHERE kind = 'unfit';
 CREATE INDEX readings_of_device ON readings (device_id, is_outside, (taken_low_ms + taken_high_ms)) WHERE kind IN ('reading', 'update');
 CREATE INDEX deliveries ON readings (device_id, box_id, received_ms) WHERE kind IN ('reading', 'update');
 CREATE INDEX readings_old ON readings (box_id) WHERE kind = '';
