@@ -198,7 +198,9 @@ impl Peer {
         match pdu.tag {
             REPORT => {
                 let report = header.report(report_reason(&varbinds::read(pdu.names)), false);
-                if report.reason == UsmReport::NotInTimeWindow {
+                // Whoever has been answered sends the right time, or one that the agent does not look at (RFC 3414
+                // §3.2 step 7 is of signed messages): a report that anybody could have sent changes nothing then.
+                if report.reason == UsmReport::NotInTimeWindow && !self.has_answered() {
                     self.clock().suggest(report.boots, report.time, now);
                 }
                 Decoded::Report(report)
