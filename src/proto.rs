@@ -1,6 +1,7 @@
 //! The contract with the cloud, generated from `proto/platen/v1`. The comments of its messages are in those files.
 
 pub mod rich_status;
+pub mod shown;
 pub mod signed;
 pub mod times;
 pub mod update;

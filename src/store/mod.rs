@@ -37,6 +37,9 @@ mod files;
 mod generation;
 mod inventory;
 mod limits;
+mod look;
+#[cfg(test)]
+mod look_tests;
 #[cfg(test)]
 mod model_tests;
 mod opening;
@@ -61,6 +64,7 @@ pub use limits::{
     DEFAULT_MAX_TOTAL_BYTES, Limits, MAX_APPEND_BYTES, MAX_EVIDENCE_FILES, MAX_INVENTORY_BYTES, MAX_KNOWN_PRINTERS,
     MAX_PAYLOAD_BYTES, TAIL_S,
 };
+pub use look::{Held, look};
 pub use opening::{NewEpoch, Recovery};
 pub use outbox::Outbox;
 pub use system::{read_bounded, read_bounded_on, read_or_set_aside, write_atomically, write_atomically_on};
