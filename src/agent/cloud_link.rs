@@ -162,7 +162,8 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     async fn round(&mut self) -> Result<(), RoundError> {
         let mut session = self.cloud.open().await?;
-        let reply = session.poll(self.poll_request()).await?;
+        let request = self.poll_request(session.transport());
+        let reply = session.poll(request).await?;
         self.welcomed();
         self.take_poll_reply(reply).await?;
         self.deliver(&mut session).await?;
@@ -210,9 +211,9 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     }
 
     /// What the cloud is told at a poll.
-    fn poll_request(&self) -> v1::PollRequest {
+    fn poll_request(&self, transport: &str) -> v1::PollRequest {
         let silent = self.status.borrow().lan.silent.iter().map(SilentPrinter::to_message).collect();
-        v1::PollRequest { status: Some(self.box_status()), silent }
+        v1::PollRequest { status: Some(self.box_status(transport)), silent }
     }
 
     /// What is not as it should be with the box itself.
@@ -223,11 +224,12 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         if let LinkState::Down(why) = &*self.link_state.borrow() {
             troubles.push(Trouble::new(Cause::MqttBlocked, &why.to_string()));
         }
+        troubles.extend(self.cloud.troubles());
         let message = |trouble: Trouble| v1::Trouble { cause: trouble.cause as i32, detail: trouble.detail };
         troubles.into_iter().map(message).collect()
     }
 
-    fn box_status(&self) -> v1::BoxStatus {
+    fn box_status(&self, transport: &str) -> v1::BoxStatus {
         // Before the status is borrowed, which it looks at too.
         let troubles = self.troubles();
         let status = self.status.borrow();
@@ -249,7 +251,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             troubles,
             outbox_thinned: level.thinned,
             clock_quality: self.clock.now().quality.into(),
-            ..v1::BoxStatus::default()
+            transport: transport.to_owned(),
         }
     }
 

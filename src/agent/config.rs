@@ -256,7 +256,7 @@ impl Config {
         if grpc.scheme() != Scheme::Https {
             return Err(value_error("cloud.grpc", "write https://HOST[:PORT]"));
         }
-        if mqtt.scheme() == Scheme::Https {
+        if !matches!(mqtt.scheme(), Scheme::Wss | Scheme::Mqtts) {
             return Err(value_error("cloud.mqtt", "write wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]"));
         }
         let proxy = self.cloud.proxy.as_ref().map(|text| parse_proxy(&text.0)).transpose()?;

@@ -1,5 +1,5 @@
-//! The port for boxes: mutual TLS, and behind it gRPC (ALPN h2) or MQTT over WebSocket (`/mqtt`). One name and one port are
-//! all that a customer's firewall has to let through.
+//! The port for boxes: mutual TLS, and behind it gRPC (ALPN h2), or over HTTP/1.1 the same calls as gRPC-Web and MQTT over
+//! WebSocket (`/mqtt`). One name and one port are all that a customer's firewall has to let through.
 
 use std::io;
 use std::pin::Pin;
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -40,10 +41,14 @@ pub(super) struct Caller {
     pub box_id: Option<String>,
 }
 
-/// A box's connection, for the gRPC server.
+/// A box's connection.
 struct BoxStream {
     tls: TlsStream<TcpStream>,
     caller: Caller,
+    /// What was read of it already, to know what it wants.
+    ahead: Bytes,
+    /// One of the connections that there may be at once.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connected for BoxStream {
@@ -56,6 +61,11 @@ impl Connected for BoxStream {
 
 impl AsyncRead for BoxStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let part = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(part));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
@@ -88,6 +98,8 @@ pub(super) async fn serve(
     let service = AgentServer::new(AgentService { shared: shared.clone() }).max_decoding_message_size(DECODE_MAX_BYTES);
     let grpc = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
+        .accept_http1(true)
+        .layer(tonic_web::GrpcWebLayer::new())
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     tokio::select! {
@@ -123,8 +135,7 @@ async fn accept(
         };
         let (acceptor, shared, accepted, stop) = (acceptor.clone(), shared.clone(), accepted.clone(), stop.clone());
         tokio::spawn(async move {
-            let _place = place;
-            if let Err(error) = connection(tcp, acceptor, shared, accepted, stop).await {
+            if let Err(error) = connection(tcp, place, acceptor, shared, accepted, stop).await {
                 tracing::debug!(%peer, %error, "a box's connection ended");
             }
         });
@@ -133,34 +144,44 @@ async fn accept(
 
 async fn connection(
     tcp: TcpStream,
+    place: OwnedSemaphorePermit,
     acceptor: TlsAcceptor,
     shared: Shared,
     accepted: mpsc::Sender<io::Result<BoxStream>>,
     stop: CancellationToken,
 ) -> io::Result<()> {
     tcp.set_nodelay(true)?;
-    let tls = timeout(HANDSHAKE_LIMIT, acceptor.accept(tcp)).await??;
+    let mut tls = timeout(HANDSHAKE_LIMIT, acceptor.accept(tcp)).await??;
     let session = tls.get_ref().1;
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
-    let is_grpc = session.alpn_protocol() == Some(b"h2");
+    let is_h2 = session.alpn_protocol() == Some(b"h2");
     let box_id = match certificate {
         Some(certificate) => shared.database.box_of(&fingerprint(certificate)).await.map_err(io::Error::other)?,
         None => None,
     };
-    if is_grpc {
-        let stream = BoxStream { tls, caller: Caller { box_id } };
+    let ahead = if is_h2 { Bytes::new() } else { timeout(HANDSHAKE_LIMIT, method(&mut tls)).await?? };
+    let wants_mqtt = ahead.starts_with(b"GET");
+    let stream = BoxStream { tls, caller: Caller { box_id: box_id.clone() }, ahead, _place: place };
+    if !wants_mqtt {
         // Closed only when the server is stopping.
         let _stopping = accepted.send(Ok(stream)).await;
         return Ok(());
     }
     let Some(box_id) = box_id else { return Err(io::ErrorKind::PermissionDenied.into()) };
-    let socket = timeout(HANDSHAKE_LIMIT, tokio_tungstenite::accept_hdr_async(tls, mqtt_only))
+    let socket = timeout(HANDSHAKE_LIMIT, tokio_tungstenite::accept_hdr_async(stream, mqtt_only))
         .await?
         .map_err(io::Error::other)?;
     tokio::select! {
         () = stop.cancelled() => Ok(()),
         result = shared.broker.session(&box_id, socket) => result,
     }
+}
+
+/// The first letters of an HTTP/1.1 request: a WebSocket begins with GET, a call with POST.
+async fn method(tls: &mut TlsStream<TcpStream>) -> io::Result<Bytes> {
+    let mut letters = [0; 3];
+    tls.read_exact(&mut letters).await?;
+    Ok(Bytes::copy_from_slice(&letters))
 }
 
 /// Takes the WebSocket only for MQTT.

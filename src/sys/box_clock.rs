@@ -118,7 +118,8 @@ impl BoxClock {
         kept_unix_ms: Option<u64>,
         synchronised: Synchronised,
     ) -> Self {
-        let latest_unix_ms = built_unix_ms.saturating_add(LIFE_MS);
+        // 0: built by something that did not say when.
+        let latest_unix_ms = if built_unix_ms == 0 { u64::MAX } else { built_unix_ms.saturating_add(LIFE_MS) };
         let kept = kept_unix_ms.filter(|kept| *kept <= latest_unix_ms).unwrap_or(0);
         let floor_unix_ms = built_unix_ms.max(kept);
         let system = Some(raw.wall_unix_ms()).filter(|now| (floor_unix_ms..=latest_unix_ms).contains(now));

@@ -1,13 +1,20 @@
 //! The cloud as the agent sees it: calls, and sessions of them. Behind a trait, so that a simulated world can stand in the
 //! place of gRPC, proxies and TLS.
 
+use super::way::WayMemory;
 use super::{CloudSession, Dialer, Endpoint, UplinkError};
+use crate::cause::{Cause, Trouble};
 use crate::proto::v1;
 
 /// A cloud that can be called.
 pub trait Cloud: Send + Sync + 'static {
     /// An open connection to it.
     type Session: Session;
+
+    /// What is not as it should be with the way there, though the calls arrive.
+    fn troubles(&self) -> Vec<Trouble> {
+        Vec::new()
+    }
 
     /// Opens a connection for one round of calls.
     ///
@@ -27,6 +34,11 @@ pub trait Cloud: Send + Sync + 'static {
 
 /// One round of calls.
 pub trait Session: Send {
+    /// How its calls travel, in the words of the contract (`BoxStatus.transport`).
+    fn transport(&self) -> &'static str {
+        "h2"
+    }
+
     /// Says how the box is and asks what is wanted.
     ///
     /// # Errors
@@ -46,34 +58,44 @@ pub trait Session: Send {
     fn report_task(&mut self, report: v1::TaskReport) -> impl Future<Output = Result<(), UplinkError>> + Send;
 }
 
-/// The real cloud: gRPC over the one dialer.
+/// The real cloud: gRPC over the one dialer. Clones remember together which way passes.
 #[derive(Debug, Clone)]
 pub struct GrpcCloud {
     dialer: Dialer,
     endpoint: Endpoint,
+    ways: WayMemory,
 }
 
 impl GrpcCloud {
     /// The cloud at `endpoint`.
     #[must_use]
     pub fn new(dialer: Dialer, endpoint: Endpoint) -> Self {
-        Self { dialer, endpoint }
+        Self { dialer, endpoint, ways: WayMemory::default() }
     }
 }
 
 impl Cloud for GrpcCloud {
     type Session = CloudSession;
 
+    fn troubles(&self) -> Vec<Trouble> {
+        let words = "the calls go by gRPC-Web over HTTP/1.1";
+        self.ways.is_on_web().then(|| Trouble::new(Cause::Http2Blocked, words)).into_iter().collect()
+    }
+
     async fn open(&self) -> Result<CloudSession, UplinkError> {
-        CloudSession::open(&self.dialer, &self.endpoint).await
+        CloudSession::open_by(&self.dialer, &self.endpoint, &self.ways).await
     }
 
     async fn recover(&self, request: v1::RecoverRequest) -> Result<v1::RecoverReply, UplinkError> {
-        CloudSession::open(&self.dialer, &self.endpoint).await?.recover(request).await
+        CloudSession::open_by(&self.dialer, &self.endpoint, &self.ways).await?.recover(request).await
     }
 }
 
 impl Session for CloudSession {
+    fn transport(&self) -> &'static str {
+        CloudSession::transport(self)
+    }
+
     async fn poll(&mut self, request: v1::PollRequest) -> Result<v1::PollReply, UplinkError> {
         CloudSession::poll(self, request).await
     }

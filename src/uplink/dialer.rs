@@ -28,6 +28,8 @@ const ADDRESSES_MAX: usize = 8;
 const STAGGER: Duration = Duration::from_millis(250);
 /// After this long without an acknowledgement of sent data the kernel gives the connection up (RFC 5482).
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The kernel takes no more than this ahead of what it has sent, in bytes: so what it takes shows whether anything moves.
+const NOT_SENT_MAX_BYTES: u32 = 16 * 1024;
 
 /// A connection over which only the cloud can be at the other end.
 pub type Secured = TlsStream<Tap>;
@@ -157,6 +159,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_MAX_BYTES)?;
     socket.set_tcp_nodelay(true)
 }
 

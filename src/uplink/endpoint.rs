@@ -16,9 +16,11 @@ pub enum Scheme {
     Wss,
     /// MQTT over TLS.
     Mqtts,
+    /// SSH, which brings its own encryption.
+    Ssh,
 }
 
-/// A server of the cloud: scheme, host, port and path. Always TLS.
+/// A server of the cloud: scheme, host, port and path. Never in clear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
@@ -31,7 +33,9 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Not of the form `scheme://host[:port][/path]`.
-    #[error("\"{0}\" is not an endpoint: write https://HOST[:PORT], wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]")]
+    #[error(
+        "\"{0}\" is not an endpoint: write https://HOST[:PORT], wss://HOST[:PORT]/PATH, mqtts://HOST[:PORT] or ssh://HOST[:PORT]"
+    )]
     Malformed(String),
     /// Outside of the root domain.
     #[error("{host} does not lie under the root domain {root}: the box dials nothing else")]
@@ -65,7 +69,7 @@ impl Endpoint {
     /// Reads an endpoint and checks it against the root domain.
     ///
     /// # Errors
-    /// When it is malformed, has a scheme without TLS, or lies outside of the root domain.
+    /// When it is malformed, has a scheme without encryption, or lies outside of the root domain.
     pub fn parse(text: &str, root: &RootDomain) -> Result<Self, EndpointError> {
         let endpoint = Self::parse_unchecked(text).ok_or_else(|| EndpointError::Malformed(text.to_owned()))?;
         if !root.covers(&endpoint.host) {
@@ -80,6 +84,7 @@ impl Endpoint {
             "https" => (Scheme::Https, 443),
             "wss" => (Scheme::Wss, 443),
             "mqtts" => (Scheme::Mqtts, 8883),
+            "ssh" => (Scheme::Ssh, 22),
             _ => return None,
         };
         let (authority, path) = match rest.find('/') {
@@ -136,6 +141,7 @@ impl fmt::Display for Endpoint {
             Scheme::Https => "https",
             Scheme::Wss => "wss",
             Scheme::Mqtts => "mqtts",
+            Scheme::Ssh => "ssh",
         };
         write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
     }
@@ -163,9 +169,9 @@ mod tests {
 
     #[test]
     fn endpoints_get_the_ports_of_their_schemes() {
-        let ports = ["https://boxes.example.com", "wss://example.com/mqtt", "mqtts://b.example.com"]
-            .map(|text| Endpoint::parse(text, &root()).unwrap().port());
-        assert_eq!(ports, [443, 443, 8883]);
+        let texts =
+            ["https://boxes.example.com", "wss://example.com/mqtt", "mqtts://b.example.com", "ssh://s.example.com"];
+        assert_eq!(texts.map(|text| Endpoint::parse(text, &root()).unwrap().port()), [443, 443, 8883, 22]);
         let endpoint = Endpoint::parse("wss://example.com:8443/mqtt", &root()).unwrap();
         assert_eq!((endpoint.authority().as_str(), endpoint.path()), ("example.com:8443", "/mqtt"));
     }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::dialer::within;
 use super::time::TimeKeeper;
 use super::verify::Purpose;
+use super::way::{Transport, WayMemory};
 use super::wire::{Peer, Wire};
 use super::{Dialer, Endpoint, UplinkError};
 use crate::proto::signed::NONCE_BYTES;
@@ -20,15 +21,16 @@ use crate::sys::{Clock, Entropy, SystemEntropy};
 
 /// Longest time for the answer to one call.
 const CALL_LIMIT: Duration = Duration::from_secs(20);
-/// Longest time in which nothing at all comes in while a batch is under way: on a thin line a batch takes longer than a call
-/// may, and the peer's signs of life come in meanwhile.
-const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time in which nothing at all moves while a batch is under way: on a thin line a batch takes longer than a call may.
+/// Looked at every [`SILENCE_STEP`], so twenty seconds at most.
+const SILENCE_LIMIT: Duration = Duration::from_secs(16);
+const SILENCE_STEP: Duration = Duration::from_secs(4);
 /// Longest time for a batch and its acknowledgement: 512 KiB at 16 kbit/s.
 const BATCH_LIMIT: Duration = Duration::from_secs(300);
 /// Largest message taken from the cloud, in bytes.
-const DECODE_MAX_BYTES: usize = 1024 * 1024;
+pub(super) const DECODE_MAX_BYTES: usize = 1024 * 1024;
 /// Largest message sent to the cloud, in bytes: a batch of 512 KiB and its frame.
-const ENCODE_MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const ENCODE_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// One connection to the cloud.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct CloudSession {
     peer: Peer,
     time: Option<TimeKeeper>,
     cloud_key: Option<super::CloudKey>,
+    transport: Transport,
+    ways: WayMemory,
     /// The stream of batches, from the first batch on.
     upload: Option<Upload>,
 }
@@ -46,49 +50,80 @@ impl CloudSession {
     ///
     /// Where the box's clock says that the server's certificate is not valid yet (or no longer, and the clock is only a guess),
     /// a connection of its own asks for the signed time and nothing else; then the cloud is dialled again with full checks. And
-    /// as long as the clock has no signed time, the session asks for one first.
+    /// as long as the clock has no signed time, the session asks for one first and is opened again: a certificate that has
+    /// expired may have looked valid to a clock that is behind.
     ///
     /// # Errors
-    /// As [`Dialer::dial`]; or when the server does not speak HTTP/2.
+    /// As [`Dialer::dial`].
     pub async fn open(dialer: &Dialer, endpoint: &Endpoint) -> Result<Self, UplinkError> {
-        let mut session = match Self::dial(dialer, endpoint, Purpose::Calls).await {
-            Err(error) if error.wants_the_time() && dialer.tls().time().is_some() => {
-                tracing::info!(%error, "asking for the time first");
-                Self::learn_time_apart(dialer, endpoint).await?;
-                return Self::dial(dialer, endpoint, Purpose::Calls).await;
-            }
-            other => other?,
-        };
-        if let Some(time) = &session.time {
-            time.clock().look_at_system();
-            if time.clock().quality() != ClockQuality::Token {
-                // Best effort: it goes on without, and tries again in the next session.
-                session.learn_time_or_say().await;
-            }
-        }
-        Ok(session)
+        Self::open_by(dialer, endpoint, &WayMemory::default()).await
     }
 
-    async fn dial(dialer: &Dialer, endpoint: &Endpoint, purpose: Purpose) -> Result<Self, UplinkError> {
-        let authority = endpoint.authority();
-        let stream = dialer.dial_for(endpoint, &[b"h2"], purpose).await?;
-        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            let detail = "the server does not offer HTTP/2 (ALPN h2): something between may be speaking HTTP/1.1";
-            return Err(UplinkError::Tls { authority, detail: detail.to_owned() });
+    /// As [`open`](Self::open), by the way that passed before.
+    pub(super) async fn open_by(dialer: &Dialer, endpoint: &Endpoint, ways: &WayMemory) -> Result<Self, UplinkError> {
+        if let Some(time) = dialer.tls().time() {
+            time.clock().look_at_system();
         }
+        match Self::dial(dialer, endpoint, Purpose::Calls, ways).await {
+            Err(error) if error.wants_the_time() && dialer.tls().time().is_some() => {
+                tracing::info!(%error, "asking for the time first");
+                Self::dial(dialer, endpoint, Purpose::Time, ways).await?.learn_time().await?;
+            }
+            Ok(mut session) if session.wants_the_time() => {
+                // Best effort: without it goes on, and tries again in the next session.
+                if !session.learn_time_or_say().await {
+                    return Ok(session);
+                }
+            }
+            other => return other,
+        }
+        Self::dial(dialer, endpoint, Purpose::Calls, ways).await
+    }
+
+    fn wants_the_time(&self) -> bool {
+        self.time.as_ref().is_some_and(|time| time.clock().quality() != ClockQuality::Token)
+    }
+
+    async fn dial(
+        dialer: &Dialer,
+        endpoint: &Endpoint,
+        purpose: Purpose,
+        ways: &WayMemory,
+    ) -> Result<Self, UplinkError> {
+        let authority = endpoint.authority();
+        let offer = ways.offer();
+        let stream =
+            dialer.dial_for(endpoint, offer, purpose).await.inspect_err(|error| ways.not_opened(offer, error))?;
         let peer = Peer::new(&authority, &stream);
-        let wire = Wire::h2(stream, &peer).await?;
+        let transport = Wire::agreed_on(&stream);
+        let wire = Wire::over(stream, &peer).await.inspect_err(|_| ways.broke(transport))?;
         let client = AgentClient::new(wire)
             .max_decoding_message_size(DECODE_MAX_BYTES)
             .max_encoding_message_size(ENCODE_MAX_BYTES);
         let (time, cloud_key) = (dialer.tls().time().cloned(), dialer.tls().cloud_key());
-        Ok(Self { client, peer, time, cloud_key, upload: None })
+        Ok(Self { client, peer, time, cloud_key, transport, ways: ways.clone(), upload: None })
     }
 
-    /// Asks for the time over a connection that is good for nothing else, because the dates of its certificate are in question.
-    async fn learn_time_apart(dialer: &Dialer, endpoint: &Endpoint) -> Result<(), UplinkError> {
-        let mut session = Self::dial(dialer, endpoint, Purpose::Time).await?;
-        session.learn_time().await
+    /// How its calls travel: "h2" or "grpc-web".
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        self.transport.word()
+    }
+
+    /// Ends a call: names its failure, and remembers whether this way passes.
+    fn end<T>(
+        &self,
+        call: &'static str,
+        result: Result<Result<T, tonic::Status>, UplinkError>,
+    ) -> Result<T, UplinkError> {
+        let result = result.and_then(|answer| answer.map_err(|status| self.peer.name(call, &status)));
+        match &result {
+            _ if self.peer.has_answered() => self.ways.answered(self.transport),
+            // A refusal in TLS is an answer of its own kind.
+            Err(UplinkError::Rejected { .. }) | Ok(_) => {}
+            Err(_) => self.ways.broke(self.transport),
+        }
+        result
     }
 
     /// Sets the clock by the cloud's signed word.
@@ -102,16 +137,19 @@ impl CloudSession {
         SystemEntropy.fill(&mut nonce).map_err(|e| unknown(e.to_string()))?;
         let sent_ms = time.clock().monotonic_ms();
         let reply = self.client.get_time(v1::TimeRequest { nonce: nonce.clone() });
-        let reply = within(CALL_LIMIT, self.peer.authority(), "answer GetTime", reply).await?;
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer GetTime", reply).await;
         let received_ms = time.clock().monotonic_ms();
-        let reply = reply.map_err(|status| self.peer.name("GetTime", &status))?.into_inner();
+        let reply = self.end("GetTime", reply)?.into_inner();
         time.take(key, &nonce, &reply, sent_ms, received_ms).map_err(unknown)
     }
 
-    async fn learn_time_or_say(&mut self) {
-        if let Err(error) = self.learn_time().await {
+    /// Says whether it has learnt it.
+    async fn learn_time_or_say(&mut self) -> bool {
+        let learnt = self.learn_time().await;
+        if let Err(error) = &learnt {
             tracing::info!(%error, "the cloud has not told the time");
         }
+        learnt.is_ok()
     }
 
     /// Says how the box is and asks what is wanted. The time in the reply corrects the clock's drift.
@@ -121,8 +159,8 @@ impl CloudSession {
     pub async fn poll(&mut self, request: v1::PollRequest) -> Result<v1::PollReply, UplinkError> {
         let now = |time: &Option<TimeKeeper>| time.as_ref().map_or(0, |time| time.clock().monotonic_ms());
         let sent_ms = now(&self.time);
-        let reply = within(CALL_LIMIT, self.peer.authority(), "answer Poll", self.client.poll(request)).await?;
-        let reply = reply.map_err(|status| self.peer.name("Poll", &status))?.into_inner();
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer Poll", self.client.poll(request)).await;
+        let reply = self.end("Poll", reply)?.into_inner();
         if let Some(time) = &self.time
             && time.clock().quality() == ClockQuality::Token
             && time.correct(reply.server_time_unix_ms, sent_ms, now(&self.time))
@@ -139,8 +177,8 @@ impl CloudSession {
     /// As [`CloudSession::poll`].
     pub async fn report_task(&mut self, report: v1::TaskReport) -> Result<(), UplinkError> {
         let reply = self.client.report_task(report);
-        let reply = within(CALL_LIMIT, self.peer.authority(), "answer ReportTask", reply).await?;
-        reply.map(drop).map_err(|status| self.peer.name("ReportTask", &status))
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer ReportTask", reply).await;
+        self.end("ReportTask", reply).map(drop)
     }
 
     /// Asks whether a disabled box was enabled again.
@@ -148,54 +186,57 @@ impl CloudSession {
     /// # Errors
     /// As [`CloudSession::poll`].
     pub async fn recover(&mut self, request: v1::RecoverRequest) -> Result<v1::RecoverReply, UplinkError> {
-        let reply = within(CALL_LIMIT, self.peer.authority(), "answer Recover", self.client.recover(request)).await?;
-        reply.map(tonic::Response::into_inner).map_err(|status| self.peer.name("Recover", &status))
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer Recover", self.client.recover(request)).await;
+        self.end("Recover", reply).map(tonic::Response::into_inner)
     }
 
     /// Delivers a batch and waits for its acknowledgement.
     ///
     /// # Errors
-    /// As [`CloudSession::poll`].
+    /// As [`CloudSession::poll`]. What was sent may or may not have arrived: it stays in the outbox and is sent again.
     pub async fn upload(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
-        let mut stream = match self.upload.take() {
-            Some(stream) => stream,
-            None => self.open_upload().await?,
+        let (mut stream, first) = match self.upload.take() {
+            Some(stream) => (stream, Some(batch)),
+            None => (self.open_upload(batch).await?, None),
         };
-        let ack = while_it_lives(&self.peer, stream.send(batch)).await??;
-        // Kept only while it is whole.
-        self.upload = Some(stream);
+        let ack = while_it_lives(&self.peer, stream.exchange(first)).await;
+        let ack = self.end("UploadReadings", ack)?;
+        let ack = ack.ok_or_else(|| UplinkError::Contract("the upload ended without an acknowledgement".to_owned()))?;
+        // Kept only while it is whole, and where a stream may have more than one batch.
+        self.upload = Some(stream).filter(|_| self.transport == Transport::H2);
         Ok(ack)
     }
 
-    async fn open_upload(&mut self) -> Result<Upload, UplinkError> {
+    /// Begins a stream with its first batch.
+    async fn open_upload(&mut self, first: v1::ReadingBatch) -> Result<Upload, UplinkError> {
         // One batch at a time is under way: the next one is made when the last was acknowledged.
         let (batches, receiver) = mpsc::channel::<v1::ReadingBatch>(1);
+        // There is room: the channel is new.
+        let _sent = batches.try_send(first);
+        let batches = Some(batches).filter(|_| self.transport == Transport::H2);
         let stream = futures_util::stream::unfold(receiver, |mut receiver| async {
             receiver.recv().await.map(|batch| (batch, receiver))
         });
-        let reply = self.client.upload_readings(stream);
-        match within(CALL_LIMIT, self.peer.authority(), "begin an upload", reply).await? {
-            Ok(reply) => Ok(Upload { batches, acks: reply.into_inner(), peer: self.peer.clone() }),
-            Err(status) => Err(self.peer.name("UploadReadings", &status)),
-        }
+        let reply = while_it_lives(&self.peer, self.client.upload_readings(stream)).await;
+        let acks = self.end("UploadReadings", reply)?.into_inner();
+        Ok(Upload { batches, acks })
     }
 }
 
 /// Waits for something that may take long, as long as there are signs of life from the peer.
 async fn while_it_lives<F: Future>(peer: &Peer, future: F) -> Result<F::Output, UplinkError> {
     let silence = async {
-        let mut heard = peer.received_bytes();
-        loop {
-            tokio::time::sleep(SILENCE_LIMIT).await;
-            let now = peer.received_bytes();
-            if now == heard {
-                return UplinkError::Timeout {
-                    authority: peer.authority().to_owned(),
-                    act: "give a sign of life while a batch was under way",
-                    seconds: SILENCE_LIMIT.as_secs(),
-                };
-            }
-            heard = now;
+        let (mut moved, mut silent) = (peer.moved_bytes(), Duration::ZERO);
+        while silent < SILENCE_LIMIT {
+            tokio::time::sleep(SILENCE_STEP).await;
+            let now = peer.moved_bytes();
+            silent = if now == moved { silent + SILENCE_STEP } else { Duration::ZERO };
+            moved = now;
+        }
+        UplinkError::Timeout {
+            authority: peer.authority().to_owned(),
+            act: "let anything of a batch move",
+            seconds: SILENCE_LIMIT.as_secs(),
         }
     };
     let limited = within(BATCH_LIMIT, peer.authority(), "acknowledge a batch", future);
@@ -208,25 +249,19 @@ async fn while_it_lives<F: Future>(peer: &Peer, future: F) -> Result<F::Output, 
 /// A stream of readings to the cloud and of acknowledgements back.
 #[derive(Debug)]
 struct Upload {
-    batches: mpsc::Sender<v1::ReadingBatch>,
+    /// `None` where the stream ended with its first batch.
+    batches: Option<mpsc::Sender<v1::ReadingBatch>>,
     acks: tonic::Streaming<v1::UploadAck>,
-    peer: Peer,
 }
 
 impl Upload {
-    /// Sends one batch and waits for its acknowledgement.
-    ///
-    /// # Errors
-    /// When the stream breaks or the cloud refuses the batch. What was sent may or may not have arrived: it stays in the
-    /// outbox and is sent again.
-    async fn send(&mut self, batch: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
-        // A closed channel means that the stream ended: its status says why, so the answer is read in any case.
-        let _closed = self.batches.send(batch).await;
-        match self.acks.message().await {
-            Ok(Some(ack)) => Ok(ack),
-            Ok(None) => Err(UplinkError::Contract("the upload ended without an acknowledgement".to_owned())),
-            Err(status) => Err(self.peer.name("UploadReadings", &status)),
+    /// Sends one more batch, where there is one, and waits for the next acknowledgement.
+    async fn exchange(&mut self, batch: Option<v1::ReadingBatch>) -> Result<Option<v1::UploadAck>, tonic::Status> {
+        if let (Some(batches), Some(batch)) = (&self.batches, batch) {
+            // A closed channel means that the stream ended: its status says why, so the answer is read in any case.
+            let _closed = batches.send(batch).await;
         }
+        self.acks.message().await
     }
 }
 

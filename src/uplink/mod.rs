@@ -19,6 +19,8 @@ mod time;
 mod tls;
 mod verify;
 mod wake;
+mod way;
+mod web;
 mod wire;
 mod x509;
 

@@ -118,7 +118,8 @@ impl Proxy {
             200 if answer.is_page() => Err(answer.captive(authority)),
             200..=299 => Ok(true),
             407 if !log_in && self.credentials.is_some() && answer.offers_basic() => Ok(false),
-            407 => Err(UplinkError::ProxyLogin { proxy: self.authority(), answer: answer.wanted(log_in) }),
+            // Some say 401 to a wrong password; only the proxy can be meant here.
+            401 | 407 => Err(UplinkError::ProxyLogin { proxy: self.authority(), answer: answer.wanted(log_in) }),
             300..=399 | 511 => Err(answer.captive(authority)), // RFC 6585 §6
             _ => Err(self.refused(authority, answer.line)),
         }

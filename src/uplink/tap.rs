@@ -17,6 +17,7 @@ const FIRST_MAX_BYTES: usize = 128;
 pub(super) struct Traffic {
     first: Arc<Mutex<Vec<u8>>>,
     received_bytes: Arc<AtomicU64>,
+    sent_bytes: Arc<AtomicU64>,
 }
 
 impl Traffic {
@@ -25,9 +26,15 @@ impl Traffic {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bytes that came in so far.
-    pub(super) fn received_bytes(&self) -> u64 {
-        self.received_bytes.load(Ordering::Relaxed)
+    /// Bytes that came in and that the kernel took so far. It takes little ahead of what it can send.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed).wrapping_add(self.sent_bytes.load(Ordering::Relaxed))
+    }
+
+    fn sent(&self, result: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.sent_bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
     }
 
     fn note(&self, bytes: &[u8]) {
@@ -69,7 +76,9 @@ impl AsyncRead for Tap {
 
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let result = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.traffic.sent(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -77,7 +86,9 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.traffic.sent(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -80,11 +80,11 @@ impl Witness {
         let Some(cause) = tls_error_in(error) else {
             return match speaks_no_tls(authority, first) {
                 Some(named) => named,
-                None if error.kind() == std::io::ErrorKind::UnexpectedEof => UplinkError::Tls {
+                // TCP came about, and then somebody ended it: not everybody lets TLS pass.
+                None => UplinkError::Tls {
                     authority: owned,
-                    detail: "the connection was closed in the handshake".to_owned(),
+                    detail: format!("the connection broke in the handshake ({})", error.to_string().escape_debug()),
                 },
-                None => UplinkError::broken(authority, std::io::Error::new(error.kind(), error.to_string())),
             };
         };
         match cause {

@@ -16,6 +16,8 @@ use tonic::transport::{Channel, Uri};
 use super::dialer::Secured;
 use super::error::{UplinkError, root_of};
 use super::tap::Traffic;
+use super::way::Transport;
+use super::web::Http1;
 use crate::cause::Cause;
 use crate::proto::rich_status;
 
@@ -31,6 +33,8 @@ struct Observed {
     tls_error: Option<rustls::Error>,
     /// The last answer that HTTP itself refused: status, and after how many seconds to come again.
     http_refusal: Option<(u16, Option<u64>)>,
+    /// Whether the cloud has answered anything.
+    answered: bool,
 }
 
 /// Whom a session talks to, and what was seen of it.
@@ -51,18 +55,23 @@ impl Peer {
         &self.authority
     }
 
-    /// Bytes that came in so far.
-    pub(super) fn received_bytes(&self) -> u64 {
-        self.traffic.received_bytes()
+    /// Bytes that moved so far, in and out.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.traffic.moved_bytes()
+    }
+
+    /// Whether the cloud has answered anything over this connection.
+    pub(super) fn has_answered(&self) -> bool {
+        self.with(|observed| observed.answered)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Observed) -> T) -> T {
         act(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note_answer(&self, status: http::StatusCode, headers: &http::HeaderMap) {
+    pub(super) fn note_answer(&self, status: http::StatusCode, headers: &http::HeaderMap) {
         let refusal = (status != http::StatusCode::OK).then(|| (status.as_u16(), seconds(headers)));
-        self.with(|observed| observed.http_refusal = refusal);
+        self.with(|observed| (observed.answered, observed.http_refusal) = (true, refusal));
     }
 
     /// Names a failed call by what lies at its root.
@@ -128,6 +137,7 @@ fn seconds(headers: &http::HeaderMap) -> Option<u64> {
 #[derive(Debug, Clone)]
 enum Way {
     H2(Channel),
+    Web(Http1),
 }
 
 /// The service that the generated client calls.
@@ -138,8 +148,24 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// HTTP/2 over a connection that has agreed on it.
-    pub(super) async fn h2(stream: Secured, peer: &Peer) -> Result<Self, UplinkError> {
+    /// How calls travel over a connection: by HTTP/2 only where that was agreed on (RFC 7301).
+    pub(super) fn agreed_on(stream: &Secured) -> Transport {
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Transport::H2,
+            _ => Transport::GrpcWeb,
+        }
+    }
+
+    /// Over a connection, by what was agreed on it.
+    pub(super) async fn over(stream: Secured, peer: &Peer) -> Result<Self, UplinkError> {
+        if Self::agreed_on(&stream) == Transport::H2 {
+            return Self::h2(stream, peer).await;
+        }
+        let way = Way::Web(Http1::over(Watched { stream, peer: peer.clone() }, peer).await?);
+        Ok(Self { way, peer: peer.clone() })
+    }
+
+    async fn h2(stream: Secured, peer: &Peer) -> Result<Self, UplinkError> {
         // The connector hands over a stream that already is TLS, so tonic is told "http" and shows "https" outside.
         let malformed = |_| UplinkError::Contract(format!("{} is not an authority", peer.authority));
         let origin: Uri = format!("https://{}", peer.authority).parse().map_err(malformed)?;
@@ -156,8 +182,8 @@ impl Wire {
     }
 }
 
-type Answer = http::Response<tonic::body::Body>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Answer = http::Response<tonic::body::Body>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl tower_service::Service<http::Request<tonic::body::Body>> for Wire {
     type Response = Answer;
@@ -167,6 +193,7 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Wire {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match &mut self.way {
             Way::H2(channel) => tower_service::Service::poll_ready(channel, cx).map_err(Into::into),
+            Way::Web(_) => Poll::Ready(Ok(())), // waits in the call
         }
     }
 
@@ -174,6 +201,7 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Wire {
         let peer = self.peer.clone();
         let answer = match &mut self.way {
             Way::H2(channel) => tower_service::Service::call(channel, request),
+            Way::Web(http1) => return Box::pin(http1.clone().call(request, peer)),
         };
         Box::pin(async move {
             let answer = answer.await?;
