@@ -1,6 +1,13 @@
 //! What the integration tests share: real programs as peers, which end when the test does.
 #![allow(dead_code)] // each test uses its part
 
+#[cfg(feature = "cloud")]
+pub mod faults;
+#[cfg(feature = "cloud")]
+pub mod pki;
+#[cfg(feature = "cloud")]
+pub mod stand_in;
+
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};

@@ -1,0 +1,363 @@
+//! The uplink over bad lines, through proxies and past firewalls: every failure ends in time and is named right, and the cloud
+//! is reached again as soon as the line lets it through.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
+
+mod common;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use common::faults::{Fault, FaultProxy};
+use common::pki::Ca;
+use common::stand_in::{Answer, SignedBy, StandIn, in_time};
+use common::{Peer, command, free_tcp_port, have, wait_for_tcp};
+use platen::cause::Cause;
+use platen::proto::v1;
+use platen::uplink::{
+    Cloud, CloudSession, Dialer, Endpoint, GrpcCloud, LinkState, Proxy, RootDomain, TlsSettings, UplinkError, WakeLink,
+    WakeLinkConfig,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+const H2: &[&[u8]] = &[b"h2", b"http/1.1"];
+const HTTP1: &[&[u8]] = &[b"http/1.1"];
+
+struct World {
+    ca: Ca,
+    cloud: StandIn,
+    line: FaultProxy,
+}
+
+impl World {
+    async fn new(alpn: &[&[u8]]) -> Self {
+        let ca = Ca::new("root");
+        let cloud = StandIn::start(ca.server(&ca.issue("localhost", None), alpn), 0, SignedBy::new()).await;
+        let line = FaultProxy::before(cloud.port).await;
+        Self { ca, cloud, line }
+    }
+
+    fn dialer(&self, proxy: Option<Proxy>) -> Dialer {
+        Dialer::new(TlsSettings::new(&self.ca.identity(&self.ca.root_pem())).unwrap(), proxy)
+    }
+
+    /// The cloud, over the line.
+    fn cloud(&self) -> GrpcCloud {
+        GrpcCloud::new(self.dialer(None), endpoint("https", self.line.port))
+    }
+
+    async fn poll(&self) -> Result<&'static str, UplinkError> {
+        poll(&self.cloud()).await
+    }
+}
+
+fn endpoint(scheme: &str, port: u16) -> Endpoint {
+    let (root, path): (RootDomain, _) = ("localhost".parse().unwrap(), if scheme == "wss" { "/mqtt" } else { "" });
+    Endpoint::parse(&format!("{scheme}://localhost:{port}{path}"), &root).unwrap()
+}
+
+/// One round; says how it travelled.
+async fn poll(cloud: &GrpcCloud) -> Result<&'static str, UplinkError> {
+    let mut session = cloud.open().await?;
+    session.poll(v1::PollRequest::default()).await?;
+    let ack = session.upload(batch(1, 100)).await?;
+    assert_eq!((ack.epoch, ack.contiguous_seq), (9, 1));
+    assert_eq!(session.upload(batch(2, 100)).await?.contiguous_seq, 2);
+    Ok(session.transport())
+}
+
+fn batch(seq: u64, bytes: usize) -> v1::ReadingBatch {
+    let reading = v1::StoredReading { seq, record: vec![7; bytes], ..v1::StoredReading::default() };
+    v1::ReadingBatch { epoch: 9, readings: vec![reading], ..v1::ReadingBatch::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_of_a_line_is_named_and_the_round_after_it_gets_through() {
+    for (alpn, transport) in [(H2, "h2"), (HTTP1, "grpc-web")] {
+        let world = World::new(alpn).await;
+        let harmless = [Fault::None, Fault::Latency(Duration::from_millis(50)), Fault::Slices];
+        // Within the handshake and after it.
+        let cuts = (100..=1_800).step_by(170).flat_map(|octets| [Fault::ResetAfter(octets), Fault::CloseAfter(octets)]);
+        let mut seen = HashSet::new();
+        for fault in harmless.into_iter().chain([Fault::Reset]).chain(cuts) {
+            world.line.set(fault);
+            match in_time("a round", world.poll()).await {
+                // What is cut after the last octet that matters does no harm.
+                Ok(travelled) => assert!(travelled == transport && fault != Fault::Reset, "{fault:?}"),
+                Err(error) => {
+                    assert!(!harmless.contains(&fault), "{fault:?}: {error}");
+                    seen.insert(error.trouble().cause);
+                    assert_eq!(error.proven_refusal(), None);
+                }
+            }
+            world.line.set(Fault::None);
+            assert_eq!(in_time("a round after it", world.poll()).await.unwrap(), transport, "{fault:?}");
+        }
+        assert_eq!(seen, HashSet::from([Cause::Tcp, Cause::TlsRefused]), "{transport}");
+    }
+}
+
+/// Frozen in the handshake, in a poll, in an upload; over HTTP/2 and over HTTP/1.1.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_half_open_connection_is_noticed_within_twenty_seconds_and_the_next_round_gets_through() {
+    let (h2, web) = (World::new(H2).await, World::new(HTTP1).await);
+    let frozen = async |world: &World, at: &str| {
+        // Others go on over this cloud's other lines.
+        let line = FaultProxy::before(world.cloud.port).await;
+        let cloud = GrpcCloud::new(world.dialer(None), endpoint("https", line.port));
+        if at == "handshake" {
+            line.set(Fault::Freeze);
+        }
+        let began = Instant::now();
+        let error = match cloud.open().await {
+            Err(error) => error,
+            Ok(mut session) => {
+                session.poll(v1::PollRequest::default()).await.unwrap();
+                line.set(Fault::Freeze);
+                match at {
+                    "poll" => session.poll(v1::PollRequest::default()).await.unwrap_err(),
+                    _ => session.upload(batch(1, 400_000)).await.unwrap_err(),
+                }
+            }
+        };
+        assert_eq!(error.trouble().cause, Cause::Timeout, "{at}: {error}");
+        // Twenty seconds, and what a busy machine adds.
+        assert!(began.elapsed() < Duration::from_secs(28), "{at}: {:?}", began.elapsed());
+        line.set(Fault::None);
+        let began = Instant::now();
+        poll(&cloud).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    };
+    tokio::join!(
+        frozen(&h2, "handshake"),
+        frozen(&h2, "poll"),
+        frozen(&h2, "upload"),
+        frozen(&web, "poll"),
+        frozen(&web, "upload")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_that_takes_a_call_and_never_answers_it_is_given_up_after_twenty_seconds() {
+    let world = World::new(H2).await;
+    world.cloud.state.answer(Answer::Never);
+    let error = world.poll().await.unwrap_err();
+    assert_eq!(error.trouble().cause, Cause::Timeout, "{error}");
+    world.cloud.state.answer(Answer::Well);
+    world.poll().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_http_2_is_broken_the_same_calls_go_on_as_grpc_web_and_that_is_said() {
+    let world = World::new(H2).await;
+    let cloud = world.cloud();
+    assert_eq!(poll(&cloud).await.unwrap(), "h2");
+    world.line.set(Fault::ResetHttp2);
+    let mut travelled = Vec::new();
+    for _ in 0..7 {
+        travelled.push(in_time("a round", poll(&cloud)).await.ok());
+    }
+    let (broken, web) = (None, Some("grpc-web"));
+    // Three breaks, HTTP/1.1, one more look at HTTP/2, and then HTTP/1.1 for a day.
+    assert_eq!(travelled, [broken, broken, broken, web, broken, web, web]);
+    let troubles = cloud.troubles();
+    assert_eq!(troubles.iter().map(|trouble| trouble.cause).collect::<Vec<_>>(), [Cause::Http2Blocked]);
+    // A restarted box finds HTTP/2 again, when it passes again.
+    world.line.set(Fault::None);
+    let cloud = world.cloud();
+    assert_eq!(poll(&cloud).await.unwrap(), "h2");
+    assert!(cloud.troubles().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cloud_behind_something_that_speaks_http_1_only_is_reached_at_once() {
+    let world = World::new(&[]).await;
+    let cloud = world.cloud();
+    assert_eq!(poll(&cloud).await.unwrap(), "grpc-web");
+    assert_eq!(cloud.troubles().first().map(|trouble| trouble.cause), Some(Cause::Http2Blocked));
+    assert_eq!(world.cloud.state.calls(), ["Poll", "UploadReadings", "UploadReadings"]);
+}
+
+/// tinyproxy, with a user and a password where there is one.
+struct TinyProxy {
+    port: u16,
+    log: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+    _process: Peer,
+}
+
+impl TinyProxy {
+    fn start(allowed_port: u16, log_in: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, log) = (free_tcp_port(), folder.path().join("log"));
+        let log_in = log_in.map(|both| format!("BasicAuth {both}\n")).unwrap_or_default();
+        let text = format!(
+            "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nConnectPort {allowed_port}\nLogFile \"{}\"\nLogLevel Info\n{log_in}",
+            log.display()
+        );
+        let file = folder.path().join("tinyproxy.conf");
+        std::fs::write(&file, text).unwrap();
+        let process = Peer(command("tinyproxy").arg("-d").arg("-c").arg(&file).spawn().unwrap());
+        wait_for_tcp(port);
+        Self { port, log, _folder: folder, _process: process }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tinyproxy_opens_the_way_with_and_without_a_log_in_and_is_named_where_it_does_not() {
+    if !have("tinyproxy") {
+        return;
+    }
+    let world = World::new(H2).await;
+    let by = async |proxy: &str| {
+        let dialer = world.dialer(Some(Proxy::parse(proxy).unwrap()));
+        poll(&GrpcCloud::new(dialer, endpoint("https", world.cloud.port))).await
+    };
+    let open = TinyProxy::start(world.cloud.port, None);
+    assert_eq!(by(&format!("127.0.0.1:{}", open.port)).await.unwrap(), "h2");
+    let closed = TinyProxy::start(443, None);
+    let error = by(&format!("127.0.0.1:{}", closed.port)).await.unwrap_err();
+    assert_eq!(error.trouble().cause, Cause::Proxy, "{error}");
+
+    let guarded = TinyProxy::start(world.cloud.port, Some("box sesame"));
+    for (log_in, cause) in [("", Some(Cause::Proxy407)), ("box:wrong@", Some(Cause::Proxy407)), ("box:sesame@", None)] {
+        let result = by(&format!("http://{log_in}127.0.0.1:{}", guarded.port)).await;
+        match cause {
+            None => assert_eq!(result.unwrap(), "h2"),
+            Some(cause) => {
+                let error = result.unwrap_err();
+                assert_eq!(error.trouble().cause, cause, "{error}");
+                assert!(!error.to_string().contains("wrong"), "{error}");
+            }
+        }
+    }
+    let log = std::fs::read_to_string(&guarded.log).unwrap();
+    assert!(log.contains("CONNECT localhost") && !log.contains("Proxy-Authorization"), "{log}");
+}
+
+/// A log-in page in the place of the proxy, and of the cloud: it is named, and sees no password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_captive_portal_is_named_and_sees_no_password() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, mut requests) = mpsc::channel(8);
+    let portal = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 2_048];
+            let read = stream.read(&mut request).await.unwrap_or(0);
+            let _ = seen.send(String::from_utf8_lossy(&request[..read]).into_owned()).await;
+            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://login.hotel/\r\n\r\n").await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let world = World::new(H2).await;
+    let proxy = Proxy::parse(&format!("http://box:sesame@127.0.0.1:{port}")).unwrap();
+    for (proxy, dialled) in [(Some(proxy), 443), (None, port)] {
+        let error = CloudSession::open(&world.dialer(proxy), &endpoint("https", dialled)).await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::CaptivePortal, "{error}");
+        assert!(error.trouble().detail.contains("302 Found"), "{error}");
+        let request = in_time("its request", requests.recv()).await.unwrap();
+        assert!(!request.contains("Authorization"), "{request}");
+    }
+    portal.abort();
+}
+
+/// A server of TLS 1.1, and one whose only suite has no forward secrecy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invariant_7_tls_old_versions_and_weak_suites_are_refused() {
+    if !have("openssl") {
+        return;
+    }
+    let world = World::new(H2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    let made = command("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(folder.path().join("cert.pem"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", common::text(&made));
+    for version in [&["-tls1_1", "-cipher", "ALL@SECLEVEL=0"][..], &["-tls1_2", "-cipher", "AES128-SHA"]] {
+        let port = free_tcp_port();
+        let _server = Peer(
+            command("openssl")
+                .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-key"])
+                .arg(&key)
+                .arg("-cert")
+                .arg(folder.path().join("cert.pem"))
+                .args(version)
+                .stdin(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        wait_for_tcp(port);
+        let error = CloudSession::open(&world.dialer(None), &endpoint("https", port)).await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::TlsRefused, "{version:?}: {error}");
+        assert_eq!(error.proven_refusal(), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_wake_up_link_notices_a_frozen_line_within_a_minute_and_is_back_when_it_thaws() {
+    use platen::cloud::{self, CloudConfig};
+    use platen::enroll::IdentityFolder;
+    let folder = tempfile::tempdir().unwrap();
+    let free = ([127, 0, 0, 1], 0).into();
+    let cloud = cloud::start(CloudConfig {
+        data_dir: folder.path().join("cloud"),
+        device_addr: free,
+        portal_addr: free,
+        server_names: vec!["localhost".to_owned()],
+        poll_interval_s: 300,
+    })
+    .await
+    .unwrap();
+    let identity = IdentityFolder::in_data_dir(&folder.path().join("box"));
+    let issued = cloud.issue_box(&identity.request().unwrap(), "box").await.unwrap();
+    identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
+    let dialer = Dialer::new(TlsSettings::new(&identity.load().unwrap().tls).unwrap(), None);
+    let line = FaultProxy::before(cloud.device_addr().port()).await;
+
+    // The real cloud also takes the calls where only HTTP/1.1 passes.
+    let by_web = GrpcCloud::new(dialer.clone(), endpoint("https", line.port));
+    line.set(Fault::ResetHttp2);
+    let mut travelled = Vec::new();
+    for _ in 0..4 {
+        let session = by_web.open().await;
+        let polled = match session {
+            Ok(mut session) => session.poll(v1::PollRequest::default()).await.map(|_| session.transport()),
+            Err(error) => Err(error),
+        };
+        travelled.push(polled.ok());
+    }
+    assert_eq!(travelled, [None, None, None, Some("grpc-web")]);
+    line.set(Fault::None);
+
+    let (state, mut link) = watch::channel(LinkState::Connecting);
+    let (wake, mut wakes) = mpsc::channel(1);
+    let config = WakeLinkConfig {
+        endpoint: endpoint("wss", line.port),
+        box_id: issued.box_id.clone(),
+        runtime_dir: folder.path().to_owned(),
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(WakeLink::new(config, dialer, state, wake).run(stop.clone()));
+    in_time("connecting", link.wait_for(|state| *state == LinkState::Up)).await.unwrap();
+    in_time("the wake-up for connecting", wakes.recv()).await.unwrap();
+    line.set(Fault::Freeze);
+    in_time("noticing that nothing moves", link.wait_for(|state| *state != LinkState::Up)).await.unwrap();
+    line.set(Fault::None);
+    in_time("coming back", link.wait_for(|state| *state == LinkState::Up)).await.unwrap();
+    in_time("the wake-up for coming back", wakes.recv()).await.unwrap();
+    // Through latency and slices it wakes all the same.
+    line.set(Fault::Slices);
+    cloud.scan_now(&issued.box_id).await.unwrap();
+    in_time("a wake-up", wakes.recv()).await.unwrap();
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    cloud.shutdown().await;
+}
