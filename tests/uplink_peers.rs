@@ -5,11 +5,10 @@
 mod common;
 
 use std::path::Path;
-use std::time::Duration;
 
-use common::{Peer, command, free_tcp_port, have, wait_for_tcp};
+use common::pki::Ca;
+use common::{Peer, command, free_tcp_port, have, in_time, wait_for_tcp};
 use platen::uplink::{Dialer, Endpoint, LinkState, RootDomain, TlsIdentity, TlsSettings, WakeLink, WakeLinkConfig};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,19 +16,13 @@ const BOX: &str = "box-under-test";
 
 /// A root, a server certificate for localhost, and a client certificate for each name; all as files in `folder`.
 fn make_certificates(folder: &Path, clients: &[&str]) {
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
-    let root_key = KeyPair::generate().unwrap();
-    let mut root = CertificateParams::default();
-    root.distinguished_name.push(DnType::CommonName, "root for a test");
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    write("root.crt", root.self_signed(&root_key).unwrap().pem());
-    let issuer = Issuer::new(root, root_key);
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    let ca = Ca::new("root for a test");
+    write("root.crt", &ca.root_pem());
     for name in clients.iter().chain(&["localhost"]) {
-        let key = KeyPair::generate().unwrap();
-        let mut parameters = CertificateParams::new(vec![(*name).to_owned()]).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, *name);
-        write(&format!("{name}.crt"), parameters.signed_by(&key, &issuer).unwrap().pem());
-        write(&format!("{name}.key"), key.serialize_pem());
+        let issued = ca.issue(name, None);
+        write(&format!("{name}.crt"), &issued.certificate_pem);
+        write(&format!("{name}.key"), &issued.key_pem);
     }
 }
 
@@ -122,12 +115,6 @@ impl Broker {
         };
         Dialer::new(TlsSettings::new(&identity).unwrap(), None)
     }
-}
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 async fn a_box_is_woken(broker: &mut Broker, endpoint: &str) {

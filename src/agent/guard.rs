@@ -58,8 +58,7 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
     /// Asks; says whether one more try is allowed.
     async fn probe(&mut self) -> Result<bool, String> {
         self.refusals.probing(self.clock.wall_unix_ms()).map_err(|e| format!("storage: {e}"))?;
-        let mut nonce = vec![0; NONCE_BYTES];
-        SystemEntropy.fill(&mut nonce).map_err(|e| e.to_string())?;
+        let nonce = SystemEntropy.bytes(NONCE_BYTES).map_err(|e| e.to_string())?;
         let (box_id, generation) = (self.box_id.clone(), self.refusals.generation());
         let request = v1::RecoverRequest { box_id, generation, nonce: nonce.clone() };
         let reply = self.cloud.recover(request).await.map_err(|e| e.to_string())?;

@@ -15,6 +15,16 @@ pub trait Entropy: Send + Sync {
     /// When the system has none; the buffer must not be used then.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
 
+    /// So many random bytes: for a nonce, which must not be guessed and never repeats.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    fn bytes(&self, count: usize) -> Result<Vec<u8>, EntropyError> {
+        let mut bytes = vec![0; count];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// A random number that is not 0.
     ///
     /// # Errors

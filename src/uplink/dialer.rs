@@ -172,14 +172,7 @@ mod tests {
     use crate::uplink::{RootDomain, TlsIdentity};
 
     fn dialer(proxy: Option<Proxy>) -> Dialer {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["box".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let identity = TlsIdentity {
-            certificate_chain_pem: certificate.pem().into_bytes(),
-            private_key_pem: key.serialize_pem().into_bytes().into(),
-            roots_pem: certificate.pem().into_bytes(),
-        };
-        Dialer::new(TlsSettings::new(&identity).unwrap(), proxy)
+        Dialer::new(TlsSettings::new(&TlsIdentity::made_up()).unwrap(), proxy)
     }
 
     fn endpoint(host: &str, port: u16) -> Endpoint {

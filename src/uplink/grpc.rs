@@ -133,8 +133,7 @@ impl CloudSession {
         let key = self
             .cloud_key
             .ok_or_else(|| unknown("there is no key of the cloud (PUBLIC KEY) beside the pinned roots".to_owned()))?;
-        let mut nonce = vec![0; NONCE_BYTES];
-        SystemEntropy.fill(&mut nonce).map_err(|e| unknown(e.to_string()))?;
+        let nonce = SystemEntropy.bytes(NONCE_BYTES).map_err(|e| unknown(e.to_string()))?;
         let sent_ms = time.clock().monotonic_ms();
         let reply = self.client.get_time(v1::TimeRequest { nonce: nonce.clone() });
         let reply = within(CALL_LIMIT, self.peer.authority(), "answer GetTime", reply).await;
@@ -165,7 +164,7 @@ impl CloudSession {
             && time.clock().quality() == ClockQuality::Token
             && time.correct(reply.server_time_unix_ms, sent_ms, now(&self.time))
         {
-            // The two are far apart: only a signed word can tell which is right.
+            // The two are far apart: only a signed word can tell which is right. The next session is dialled by that.
             self.learn_time_or_say().await;
         }
         Ok(reply)

@@ -33,6 +33,20 @@ impl fmt::Debug for TlsIdentity {
     }
 }
 
+#[cfg(test)]
+impl TlsIdentity {
+    /// One that believes nobody but itself.
+    pub(super) fn made_up() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["box".to_owned()]).unwrap().self_signed(&key).unwrap();
+        Self {
+            certificate_chain_pem: certificate.pem().into_bytes(),
+            private_key_pem: key.serialize_pem().into_bytes().into(),
+            roots_pem: certificate.pem().into_bytes(),
+        }
+    }
+}
+
 /// The public half of the key by which the cloud signs what stands above TLS: the time, and tickets for disabled boxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloudKey([u8; 32]);
@@ -147,14 +161,7 @@ mod tests {
     /// Nothing without forward secrecy and authenticated encryption, and nothing older than TLS 1.2.
     #[test]
     fn invariant_7_tls_offers_aead_with_ecdhe_only() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["box".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let identity = TlsIdentity {
-            certificate_chain_pem: certificate.pem().into_bytes(),
-            private_key_pem: key.serialize_pem().into_bytes().into(),
-            roots_pem: certificate.pem().into_bytes(),
-        };
-        let (config, _) = TlsSettings::new(&identity).unwrap().for_connection(&[b"h2"], Purpose::Calls);
+        let (config, _) = TlsSettings::new(&TlsIdentity::made_up()).unwrap().for_connection(&[b"h2"], Purpose::Calls);
         assert_eq!(config.alpn_protocols, [b"h2".to_vec()]);
         for suite in &config.crypto_provider().cipher_suites {
             let name = format!("{:?}", suite.suite());

@@ -1,9 +1,7 @@
 //! What the integration tests share: real programs as peers, which end when the test does.
 #![allow(dead_code)] // each test uses its part
 
-#[cfg(feature = "cloud")]
 pub mod faults;
-#[cfg(feature = "cloud")]
 pub mod pki;
 #[cfg(feature = "cloud")]
 pub mod stand_in;
@@ -67,4 +65,9 @@ pub fn wait_for_tcp(port: u16) {
 pub fn text(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{out}{err}")
+}
+
+/// For tests that wait for something of ours.
+pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -184,9 +183,4 @@ impl Agent for Answering {
     async fn report_task(&self, _: Request<v1::TaskReport>) -> Result<Response<v1::TaskReportReply>, Status> {
         self.called("ReportTask", v1::TaskReportReply {}).await
     }
-}
-
-/// For tests that wait for something of ours.
-pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
