@@ -221,9 +221,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         let level = self.outbox.level();
         let storage = level.borrow().trouble.clone().or_else(|| self.status.borrow().storage_error.clone());
         let mut troubles: Vec<_> = storage.map(|why| Trouble::new(Cause::Storage, &why)).into_iter().collect();
-        if let LinkState::Down(why) = &*self.link_state.borrow() {
-            troubles.push(Trouble::new(Cause::MqttBlocked, &why.to_string()));
-        }
+        troubles.extend(self.link_state.borrow().trouble());
         troubles.extend(self.cloud.troubles());
         let message = |trouble: Trouble| v1::Trouble { cause: trouble.cause as i32, detail: trouble.detail };
         troubles.into_iter().map(message).collect()

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions, Packet, QoS, Transport};
+use rumqttc::{AsyncClient, ConnectionError, Event, LastWill, MqttOptions, Packet, QoS, StateError, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
@@ -47,12 +47,30 @@ pub struct WakeLinkConfig {
 /// How the link is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkState {
-    /// Dialling, for the first time or again.
+    /// Dialling for the first time.
     Connecting,
     /// Subscribed: a wake-up would arrive.
     Up,
-    /// Not connected, with the cause; tried again after a while.
+    /// Not connected, with the cause; tried again and again.
     Down(Trouble),
+}
+
+impl LinkState {
+    /// What is to be told where the calls arrive and this link does not: `mqtt-blocked` for what stops it on the way, and the
+    /// cause itself where it is the broker's.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        let Self::Down(why) = self else { return None };
+        Some(match why.cause {
+            Cause::Refused
+            | Cause::Suspended
+            | Cause::CloudBusy
+            | Cause::Contract
+            | Cause::Clock
+            | Cause::TlsExpired => why.clone(),
+            _ => Trouble::new(Cause::MqttBlocked, &why.to_string()),
+        })
+    }
 }
 
 /// The link. [`WakeLink::run`] lasts until it is told to stop.
@@ -99,11 +117,10 @@ impl WakeLink {
     async fn keep_subscribed(&self, socket: &Path, last_cause: &watch::Receiver<Option<Trouble>>) {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
-            self.state.send_replace(LinkState::Connecting);
             // A new client for each connection: nothing of an old session can get stuck, and nothing is lost by it,
             // because no content is carried here.
             let error = self.one_connection(socket, &mut backoff).await;
-            let cause = last_cause.borrow().clone().unwrap_or_else(|| Trouble::new(Cause::MqttBlocked, &error));
+            let cause = last_cause.borrow().clone().unwrap_or(error);
             let wait = backoff.next(fastrand::f64());
             tracing::info!(%cause, wait_ms = wait.as_millis(), "wake-up link is down");
             self.state.send_replace(LinkState::Down(cause));
@@ -111,8 +128,8 @@ impl WakeLink {
         }
     }
 
-    /// Lasts as long as one connection and says why it ended.
-    async fn one_connection(&self, socket: &Path, backoff: &mut Backoff) -> String {
+    /// Lasts as long as one connection and says why it ended, as far as the MQTT client knows.
+    async fn one_connection(&self, socket: &Path, backoff: &mut Backoff) -> Trouble {
         let topic = |name: &str| format!("platen/v1/boxes/{}/{name}", self.config.box_id);
         let mut options = MqttOptions::new(&self.config.box_id, socket.to_string_lossy(), 1);
         options
@@ -131,12 +148,13 @@ impl WakeLink {
                         .try_subscribe(topic("wake"), QoS::AtLeastOnce)
                         .and_then(|()| client.try_publish(topic("presence"), QoS::AtLeastOnce, true, "online"));
                     if let Err(error) = asked {
-                        return error.to_string();
+                        return Trouble::new(Cause::Contract, &error.to_string());
                     }
                 }
                 Ok(Event::Incoming(Packet::SubAck(ack))) => {
                     if ack.return_codes.contains(&rumqttc::SubscribeReasonCode::Failure) {
-                        return "the broker does not let this box subscribe to its own wake-up topic".to_owned();
+                        let words = "the broker does not let this box subscribe to its own wake-up topic";
+                        return Trouble::new(Cause::Contract, words);
                     }
                     backoff.reset();
                     self.state.send_replace(LinkState::Up);
@@ -147,10 +165,28 @@ impl WakeLink {
                     let _already_waiting = self.wake.try_send(());
                 }
                 Ok(_) => {}
-                Err(error) => return error.to_string(),
+                Err(error) => return named(&error),
             }
         }
     }
+}
+
+/// Names the end of an MQTT connection of which the dialer knows nothing: the broker ended it, or fell silent.
+fn named(error: &ConnectionError) -> Trouble {
+    use rumqttc::ConnectReturnCode as Code;
+    let cause = match error {
+        ConnectionError::ConnectionRefused(Code::NotAuthorized | Code::BadUserNamePassword) => Cause::Refused,
+        ConnectionError::ConnectionRefused(Code::ServiceUnavailable) => Cause::CloudBusy,
+        ConnectionError::ConnectionRefused(_) | ConnectionError::NotConnAck(_) => Cause::Contract,
+        ConnectionError::NetworkTimeout
+        | ConnectionError::FlushTimeout
+        | ConnectionError::MqttState(StateError::AwaitPingResp) => Cause::Timeout,
+        ConnectionError::MqttState(StateError::Io(_) | StateError::ConnectionAborted) | ConnectionError::Io(_) => {
+            Cause::Tcp
+        }
+        _ => Cause::Contract,
+    };
+    Trouble::new(cause, &error.to_string())
 }
 
 /// Makes the socket so that nobody else can dial it.
@@ -241,5 +277,38 @@ async fn carry_over_websocket(local: UnixStream, remote: Secured, endpoint: &End
     tokio::select! {
         result = out => result,
         result = back => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mqtt_blocked_is_said_of_what_stops_it_on_the_way_and_of_nothing_else() {
+        let told = |cause| LinkState::Down(Trouble::new(cause, "why")).trouble().unwrap();
+        for cause in [Cause::Dns, Cause::Tcp, Cause::Timeout, Cause::Proxy407, Cause::TlsInspected, Cause::TlsRefused] {
+            let trouble = told(cause);
+            assert_eq!(trouble.cause, Cause::MqttBlocked);
+            assert_eq!(trouble.detail, Trouble::new(cause, "why").to_string(), "the true cause is in it");
+        }
+        for cause in [Cause::Refused, Cause::CloudBusy, Cause::Contract, Cause::TlsExpired] {
+            assert_eq!(told(cause), Trouble::new(cause, "why"));
+        }
+        assert_eq!(LinkState::Connecting.trouble().or(LinkState::Up.trouble()), None);
+    }
+
+    #[test]
+    fn what_only_the_mqtt_client_sees_is_named_too() {
+        use rumqttc::ConnectReturnCode as Code;
+        for (error, cause) in [
+            (ConnectionError::ConnectionRefused(Code::NotAuthorized), Cause::Refused),
+            (ConnectionError::ConnectionRefused(Code::ServiceUnavailable), Cause::CloudBusy),
+            (ConnectionError::ConnectionRefused(Code::BadClientId), Cause::Contract),
+            (ConnectionError::MqttState(StateError::AwaitPingResp), Cause::Timeout),
+            (ConnectionError::MqttState(StateError::ConnectionAborted), Cause::Tcp),
+        ] {
+            assert_eq!(named(&error).cause, cause, "{error}");
+        }
     }
 }
