@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use common::faults::{Fault, FaultProxy};
 use common::pki::Ca;
-use common::stand_in::{Answer, SignedBy, StandIn, in_time};
-use common::{Peer, command, free_tcp_port, have, wait_for_tcp};
+use common::stand_in::{Answer, SignedBy, StandIn};
+use common::{Peer, command, free_tcp_port, have, in_time, wait_for_tcp};
 use platen::cause::Cause;
 use platen::proto::v1;
 use platen::uplink::{
@@ -120,13 +120,11 @@ async fn a_half_open_connection_is_noticed_within_twenty_seconds_and_the_next_ro
                 }
             }
         };
-        assert_eq!(error.trouble().cause, Cause::Timeout, "{at}: {error}");
-        // Twenty seconds, and what a busy machine adds.
-        assert!(began.elapsed() < Duration::from_secs(28), "{at}: {:?}", began.elapsed());
+        let UplinkError::Timeout { seconds, .. } = &error else { panic!("{at}: {error}") };
+        // The limit of time itself, and how long it took with what a busy machine adds.
+        assert!(*seconds <= 20 && began.elapsed() < Duration::from_secs(45), "{at}: {error}, {:?}", began.elapsed());
         line.set(Fault::None);
-        let began = Instant::now();
-        poll(&cloud).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        in_time("a round after it", poll(&cloud)).await.unwrap();
     };
     tokio::join!(
         frozen(&h2, "handshake"),

@@ -112,7 +112,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return End::Close };
         // A frozen line holds what it has got.
-        let fault = *mode.wait_for(|fault| *fault != Fault::Freeze).await.unwrap();
+        let Ok(fault) = mode.wait_for(|fault| *fault != Fault::Freeze).await.map(|fault| *fault) else {
+            return End::Reset; // the proxy is gone
+        };
         let mut piece = &buffer[..read];
         let mut end = None;
         match (fault, &way) {
