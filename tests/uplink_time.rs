@@ -10,7 +10,7 @@ use common::pki::{Ca, Days, Issued};
 use common::stand_in::{Answer, SignedBy, StandIn};
 use platen::cause::Cause;
 use platen::proto::v1::{self, ClockQuality};
-use platen::sys::{BoxClock, Clock, FixedClock};
+use platen::sys::{BoxClock, Clock, FixedClock, KeptTime};
 use platen::uplink::{CloudSession, Dialer, Endpoint, RootDomain, TimeKeeper, TlsIdentity, TlsSettings, UplinkError};
 
 const DAY_MS: u64 = 86_400_000;
@@ -46,7 +46,12 @@ impl World {
 
     fn clock(clocks: &Clocks) -> BoxClock {
         let raw = FixedClock::new(0, clocks.system * DAY_MS, "boot");
-        BoxClock::with(Box::new(raw), clocks.built * DAY_MS, clocks.kept.map(|kept| kept * DAY_MS), Box::new(|| false))
+        BoxClock::with(
+            Box::new(raw),
+            clocks.built * DAY_MS,
+            clocks.kept.map(|kept| KeptTime::certain(kept * DAY_MS)),
+            Box::new(|| false),
+        )
     }
 
     async fn connect_as(&self, identity: &TlsIdentity, clock: &BoxClock) -> Result<CloudSession, UplinkError> {
@@ -140,6 +145,7 @@ async fn invariant_8_no_rtc_a_truly_expired_certificate_lets_nobody_in() {
     // The time is known: nothing is asked.
     let clock = World::clock(&RIGHT);
     clock.take_signed(TODAY * DAY_MS, 10, 0).unwrap();
+    clock.prove();
     let error = world.connect_as(&world.ca.identity(&world.pinned_pem), &clock).await.unwrap_err();
     assert_eq!(error.trouble().cause, Cause::TlsExpired, "{error}");
     assert_eq!(world.cloud.state.calls(), [""; 0]);
@@ -167,6 +173,37 @@ async fn invariant_8_no_rtc_only_the_pinned_key_tells_the_time() {
     assert_eq!(clock.quality(), ClockQuality::Floor);
 }
 
+/// A cloud whose own clock is wrong signs too.
+#[tokio::test]
+async fn invariant_8_no_rtc_a_cloud_that_told_a_wrong_time_is_believed_again_when_it_tells_the_right_one() {
+    let world = World::new(AROUND).await;
+    let (identity, clock) = (world.ca.identity(&world.pinned_pem), World::clock(&RIGHT));
+    let tell = |day: Days| world.cloud.state.now_ms.store(day * DAY_MS, Ordering::Relaxed);
+    let round = async || world.connect_as(&identity, &clock).await?.poll(v1::PollRequest::default()).await.map(drop);
+    // So far off that no certificate holds: asked anew each time, and never written down.
+    tell(TODAY + 4_000);
+    for _ in 0..2 {
+        let error = round().await.unwrap_err();
+        assert_eq!(error.trouble().cause, Cause::TlsExpired, "{error}");
+        assert_eq!(clock.to_keep(), None);
+    }
+    tell(TODAY);
+    round().await.unwrap();
+    assert_eq!(clock.wall_unix_ms(), TODAY * DAY_MS);
+    // Less far: nothing looks wrong, until the cloud itself says otherwise.
+    tell(TODAY + 30);
+    for _ in 0..2 {
+        round().await.unwrap();
+    }
+    assert_eq!(clock.to_keep().unwrap().last_unix_ms / DAY_MS, TODAY + 29);
+    tell(TODAY);
+    for _ in 0..2 {
+        round().await.unwrap();
+    }
+    assert_eq!(clock.wall_unix_ms(), TODAY * DAY_MS);
+    assert!(clock.to_keep().unwrap().last_unix_ms < TODAY * DAY_MS);
+}
+
 /// T-20: nobody of them gets in, each is named, none has seen more of the box's certificate than a server that is proven, and
 /// none counts as a refusal.
 #[tokio::test]
@@ -182,6 +219,7 @@ async fn invariant_7_tls_none_of_the_bad_servers_is_taken_and_each_is_named() {
     let known = || {
         let clock = World::clock(&RIGHT);
         clock.take_signed(TODAY * DAY_MS, 10, 0).unwrap();
+        clock.prove();
         clock
     };
     let expired = own(Some((TODAY - 90, TODAY - 1)));

@@ -2,10 +2,13 @@
 //! never below that bound.
 //!
 //! What is believed, and why (the matrix of cases is in `tests/uplink_time.rs`):
-//! - The floor is the latest of: when this firmware was built, the last time that was known and written down, and the newest
-//!   signed time taken. Time never runs below it.
-//! - Before anything is known the clock shows the floor, or the system's clock where that lies between the floor and
-//!   [`LIFE_MS`] after the build: it may have a clock chip. It is shown, and not believed: quality FLOOR.
+//! - The floor is the later of: when this firmware was built, and the newest signed time that has held for a day. Time never runs
+//!   below it.
+//! - One signed time alone raises no floor, because a cloud whose own clock is wrong signs too. It must have been proven (a
+//!   certificate of the cloud held at that time, over a connection with full checks), and a day later another must say the same
+//!   or more. Until then a signed time that says less sets the clock back, also over restarts.
+//! - Before anything is known the clock shows the last time that was written down, or the system's clock where that lies between
+//!   it and [`LIFE_MS`] after the build: it may have a clock chip. It is shown, and not believed: quality FLOOR.
 //! - A system clock of which the system says that a time server keeps it is quality NTP. Nobody signs NTP, so it never becomes
 //!   the floor, and the first signed time takes its place.
 //! - A signed time is taken whenever it is not below the floor, also where it sets the clock back: what it replaces was a guess.
@@ -29,6 +32,8 @@ const NTP_RADIUS_MS: u64 = 1_000;
 const WORD_RADIUS_MS: u64 = 1_000;
 /// The cloud's unsigned word corrects drift; it does not move the clock further than this, in milliseconds.
 const CORRECTION_MAX_MS: u64 = 10 * 60 * 1_000;
+/// A signed time becomes the floor when it has held for so long, in milliseconds.
+pub const FLOOR_AFTER_MS: u64 = 24 * 3_600 * 1_000;
 /// Where systemd-timesyncd says that it has set the clock. The kernel's own word (adjtimex) would need unsafe code here.
 const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
@@ -43,6 +48,29 @@ pub struct Anchor {
     pub radius_ms: u64,
     /// Where it is from.
     pub quality: ClockQuality,
+}
+
+/// What outlives a start, milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptTime {
+    /// The last time that was known and proven: where the next start begins.
+    pub last_unix_ms: u64,
+    /// The floor.
+    pub floor_unix_ms: u64,
+    /// A proven time that becomes the floor when it has held for [`FLOOR_AFTER_MS`].
+    pub next_floor_unix_ms: u64,
+}
+
+impl KeptTime {
+    /// A time that has held long enough.
+    #[must_use]
+    pub const fn certain(unix_ms: u64) -> Self {
+        Self { last_unix_ms: unix_ms, floor_unix_ms: unix_ms, next_floor_unix_ms: unix_ms }
+    }
+
+    fn latest_unix_ms(&self) -> u64 {
+        self.last_unix_ms.max(self.floor_unix_ms).max(self.next_floor_unix_ms)
+    }
 }
 
 /// Why a signed time was not taken.
@@ -69,7 +97,10 @@ type Synchronised = Box<dyn Fn() -> bool + Send + Sync>;
 
 struct State {
     floor_unix_ms: u64,
+    next_floor_unix_ms: Option<u64>,
     base: Anchor,
+    /// A certificate of the cloud held by what the clock stands on.
+    is_proven: bool,
 }
 
 struct Shared {
@@ -102,34 +133,31 @@ pub fn built_unix_ms() -> u64 {
 }
 
 impl BoxClock {
-    /// Starts the clock over the system's. `kept_unix_ms` is the time that was last written down; one that no box of this
-    /// firmware can have seen is left aside.
+    /// Starts the clock over the system's. `kept` is what was last written down; times that no box of this
+    /// firmware can have seen are left aside.
     #[must_use]
-    pub fn start(raw: impl Clock, kept_unix_ms: Option<u64>) -> Self {
+    pub fn start(raw: impl Clock, kept: Option<KeptTime>) -> Self {
         let synchronised = Box::new(|| std::path::Path::new(SYNCHRONISED).exists());
-        Self::with(Box::new(raw), built_unix_ms(), kept_unix_ms, synchronised)
+        Self::with(Box::new(raw), built_unix_ms(), kept, synchronised)
     }
 
     /// As [`start`](Self::start), with everything that the system would say given: for tests and simulations.
     #[must_use]
-    pub fn with(
-        raw: Box<dyn Clock>,
-        built_unix_ms: u64,
-        kept_unix_ms: Option<u64>,
-        synchronised: Synchronised,
-    ) -> Self {
+    pub fn with(raw: Box<dyn Clock>, built_unix_ms: u64, kept: Option<KeptTime>, synchronised: Synchronised) -> Self {
         // 0: built by something that did not say when.
         let latest_unix_ms = if built_unix_ms == 0 { u64::MAX } else { built_unix_ms.saturating_add(LIFE_MS) };
-        let kept = kept_unix_ms.filter(|kept| *kept <= latest_unix_ms).unwrap_or(0);
-        let floor_unix_ms = built_unix_ms.max(kept);
-        let system = Some(raw.wall_unix_ms()).filter(|now| (floor_unix_ms..=latest_unix_ms).contains(now));
+        let kept = kept.filter(|kept| kept.latest_unix_ms() <= latest_unix_ms);
+        let floor_unix_ms = built_unix_ms.max(kept.map_or(0, |kept| kept.floor_unix_ms));
+        let last_unix_ms = floor_unix_ms.max(kept.map_or(0, |kept| kept.last_unix_ms));
+        let system = Some(raw.wall_unix_ms()).filter(|now| (last_unix_ms..=latest_unix_ms).contains(now));
         let base = Anchor {
             monotonic_ms: raw.monotonic_ms(),
-            unix_ms: system.unwrap_or(floor_unix_ms),
+            unix_ms: system.unwrap_or(last_unix_ms),
             radius_ms: u64::MAX,
             quality: ClockQuality::Floor,
         };
-        let state = Mutex::new(State { floor_unix_ms, base });
+        let next_floor_unix_ms = kept.map(|kept| kept.next_floor_unix_ms);
+        let state = Mutex::new(State { floor_unix_ms, next_floor_unix_ms, base, is_proven: false });
         let shared = Shared { raw, synchronised, latest_unix_ms, state, changes: watch::Sender::new(None) };
         let clock = Self { shared: Arc::new(shared) };
         clock.look_at_system();
@@ -172,11 +200,46 @@ impl BoxClock {
         at(&self.state(), monotonic_ms)
     }
 
-    /// A time that is past for certain, milliseconds since 1970: what is worth writing down. `None` until a signed time came.
+    /// Whether a certificate that has expired by this clock may be good all the same.
     #[must_use]
-    pub fn certainly_past_unix_ms(&self) -> Option<u64> {
+    pub fn is_a_guess(&self) -> bool {
+        let state = self.state();
+        state.base.quality != ClockQuality::Token || !state.is_proven
+    }
+
+    /// A certificate of the cloud held by this clock, on a connection with full checks that was used. After a day of it, what the
+    /// clock stood on then becomes the floor.
+    pub fn prove(&self) {
+        let past = self.past();
+        let mut state = self.state();
+        if state.base.quality != ClockQuality::Token {
+            return;
+        }
+        state.is_proven = true;
+        match state.next_floor_unix_ms {
+            Some(next) if past >= next.saturating_add(FLOOR_AFTER_MS) => {
+                state.floor_unix_ms = state.floor_unix_ms.max(next);
+                state.next_floor_unix_ms = Some(past);
+            }
+            Some(next) if past >= next => {}
+            // The first; or the clock was set back, and what it stood on has not held.
+            _ => state.next_floor_unix_ms = Some(past),
+        }
+    }
+
+    /// A time that is past for certain, where the clock is right, milliseconds since 1970.
+    fn past(&self) -> u64 {
         let now = self.now();
-        (now.quality == ClockQuality::Token).then(|| now.unix_ms.saturating_sub(now.radius_ms))
+        now.unix_ms.saturating_sub(now.radius_ms)
+    }
+
+    /// What is worth writing down. `None` until a signed time came and was proven.
+    #[must_use]
+    pub fn to_keep(&self) -> Option<KeptTime> {
+        let last_unix_ms = self.past();
+        let state = self.state();
+        let next_floor_unix_ms = state.next_floor_unix_ms.filter(|_| state.is_proven)?;
+        Some(KeptTime { last_unix_ms, floor_unix_ms: state.floor_unix_ms, next_floor_unix_ms })
     }
 
     /// What the clock stands on, now and whenever it is set or corrected; `None` before it is known.
@@ -221,7 +284,7 @@ impl BoxClock {
             return Err(TimeRefused::TooLate { unix_ms });
         }
         state.base = Anchor { monotonic_ms, unix_ms, radius_ms, quality: ClockQuality::Token };
-        state.floor_unix_ms = floor_unix_ms.max(unix_ms.saturating_sub(radius_ms));
+        state.is_proven = false;
         self.shared.changes.send_replace(Some(state.base));
         Ok(())
     }

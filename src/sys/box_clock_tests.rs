@@ -27,6 +27,10 @@ impl Clock for Hand {
 }
 
 fn start(system_unix_ms: u64, kept: Option<u64>, ntp: bool) -> (BoxClock, Hand, Arc<AtomicBool>) {
+    start_with(system_unix_ms, kept.map(KeptTime::certain), ntp)
+}
+
+fn start_with(system_unix_ms: u64, kept: Option<KeptTime>, ntp: bool) -> (BoxClock, Hand, Arc<AtomicBool>) {
     let hand = Hand(Arc::new(FixedClock::new(1_000, system_unix_ms, "boot")));
     let synchronised = Arc::new(AtomicBool::new(ntp));
     let asked = synchronised.clone();
@@ -51,7 +55,8 @@ fn before_anything_is_known_it_shows_the_floor_or_a_later_system_clock_and_runs_
 fn a_signed_time_sets_it_and_jumps_of_the_system_clock_do_nothing_then() {
     let (clock, hand, _) = start(BUILT + 300 * DAY, None, true);
     assert_eq!(clock.quality(), ClockQuality::Ntp);
-    assert_eq!(clock.certainly_past_unix_ms(), None, "nobody signs NTP");
+    clock.prove();
+    assert_eq!((clock.to_keep(), clock.is_a_guess()), (None, true), "nobody signs NTP");
     clock.take_signed(BUILT + 20 * DAY, 40, 1_000).unwrap();
     for system in [0, BUILT + 5_000 * DAY] {
         hand.0.set_wall_unix_ms(system);
@@ -62,7 +67,10 @@ fn a_signed_time_sets_it_and_jumps_of_the_system_clock_do_nothing_then() {
     let now = clock.known().unwrap();
     assert_eq!((now.unix_ms, now.quality), (BUILT + 21 * DAY, ClockQuality::Token));
     assert_eq!(now.radius_ms, 40 + 86_400 * 1_000 / 5_000);
-    assert_eq!(clock.certainly_past_unix_ms(), Some(now.unix_ms - now.radius_ms));
+    assert_eq!((clock.to_keep(), clock.is_a_guess()), (None, true), "nothing has proven it");
+    clock.prove();
+    assert_eq!(clock.to_keep().unwrap().last_unix_ms, now.unix_ms - now.radius_ms);
+    assert!(!clock.is_a_guess());
     assert_eq!(clock.at(500).unix_ms, BUILT + 20 * DAY - 500, "before it was known");
 }
 
@@ -86,6 +94,47 @@ fn a_signed_time_below_the_floor_or_beyond_the_firmwares_life_is_refused() {
     assert_eq!(clock.quality(), ClockQuality::Floor);
     assert!(clock.take_signed(BUILT + DAY - 5, 10, 1_000).is_ok(), "within its own radius");
     assert_eq!(clock.wall_unix_ms(), BUILT + DAY);
+}
+
+#[test]
+fn a_wrong_signed_time_is_undone_by_a_right_one_within_a_day_also_after_a_restart() {
+    let (right, wrong) = (BUILT + 100 * DAY, BUILT + 4_000 * DAY);
+    let (clock, hand, _) = start(0, None, false);
+    clock.take_signed(wrong, 10, 1_000).unwrap();
+    clock.take_signed(right, 10, 1_000).expect("nothing had proven the wrong one");
+    clock.take_signed(wrong, 10, 1_000).unwrap();
+    clock.prove();
+    hand.0.advance_ms(FLOOR_AFTER_MS / 2);
+    clock.prove();
+    let kept = clock.to_keep().unwrap();
+    assert_eq!(kept.floor_unix_ms, BUILT);
+    let (again, hand, _) = start_with(0, Some(kept), false);
+    assert_eq!((again.wall_unix_ms(), again.quality()), (kept.last_unix_ms, ClockQuality::Floor));
+    again.take_signed(right, 10, 1_000).unwrap();
+    again.prove();
+    hand.0.advance_ms(FLOOR_AFTER_MS / 2);
+    again.prove();
+    assert_eq!(again.to_keep().unwrap().floor_unix_ms, BUILT, "the wrong time left no trace");
+    hand.0.advance_ms(FLOOR_AFTER_MS);
+    again.prove();
+    assert_eq!(again.to_keep().unwrap().floor_unix_ms, right - 10);
+}
+
+#[test]
+fn what_has_held_for_a_day_is_the_floor_also_where_the_box_is_off_in_between() {
+    let day = |day: u64| BUILT + day * DAY;
+    let mut kept = None;
+    for now in [10, 11, 12] {
+        let (clock, ..) = start_with(0, kept, false);
+        clock.take_signed(day(now) + 5_000, 10, 1_000).unwrap();
+        clock.prove();
+        kept = clock.to_keep();
+    }
+    let (clock, ..) = start_with(0, kept, false);
+    assert_eq!(clock.wall_unix_ms(), day(12) + 5_000 - 10);
+    assert!(matches!(clock.take_signed(day(11), 10, 1_000), Err(TimeRefused::BelowFloor { .. })));
+    // Less than what was seen last, and not less than what has held.
+    assert!(clock.take_signed(day(11) + 6_000, 10, 1_000).is_ok());
 }
 
 #[test]
@@ -120,6 +169,7 @@ enum Step {
     Synchronised(bool),
     Signed(u64, u64),
     Word(u64),
+    Prove,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -130,6 +180,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         any::<bool>().prop_map(Step::Synchronised),
         (time(), 0..60_000_u64).prop_map(|(unix_ms, radius)| Step::Signed(unix_ms, radius)),
         time().prop_map(Step::Word),
+        Just(Step::Prove),
     ];
     proptest::collection::vec(step, 0..40)
 }
@@ -158,10 +209,17 @@ proptest! {
                 Step::Signed(unix_ms, radius) => {
                     if clock.take_signed(unix_ms, radius, clock.monotonic_ms()).is_ok() {
                         prop_assert!(unix_ms + radius >= floor);
-                        floor = floor.max(unix_ms - radius);
                         prop_assert_eq!(clock.quality(), ClockQuality::Token);
                     } else {
                         prop_assert_eq!(clock.now(), before);
+                    }
+                }
+                Step::Prove => {
+                    clock.prove();
+                    if let Some(kept) = clock.to_keep() {
+                        prop_assert!(kept.floor_unix_ms >= floor, "it never sinks");
+                        prop_assert!(kept.floor_unix_ms + FLOOR_AFTER_MS <= clock.wall_unix_ms() || kept.floor_unix_ms == floor);
+                        floor = kept.floor_unix_ms;
                     }
                 }
                 Step::Word(unix_ms) => {

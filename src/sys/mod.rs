@@ -14,7 +14,7 @@ mod fault_fs;
 mod fs;
 mod interfaces;
 
-pub use box_clock::{Anchor, BoxClock, LIFE_MS, TimeRefused, built_unix_ms};
+pub use box_clock::{Anchor, BoxClock, FLOOR_AFTER_MS, KeptTime, LIFE_MS, TimeRefused, built_unix_ms};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
 #[cfg(any(test, feature = "sim"))]

@@ -2,7 +2,7 @@
 //! place of gRPC, proxies and TLS.
 
 use super::way::WayMemory;
-use super::{CloudSession, Dialer, Endpoint, UplinkError};
+use super::{CloudSession, Dialer, Endpoint, TimeKeeper, UplinkError};
 use crate::cause::{Cause, Trouble};
 use crate::proto::v1;
 
@@ -79,7 +79,9 @@ impl Cloud for GrpcCloud {
 
     fn troubles(&self) -> Vec<Trouble> {
         let words = "the calls go by gRPC-Web over HTTP/1.1";
-        self.ways.is_on_web().then(|| Trouble::new(Cause::Http2Blocked, words)).into_iter().collect()
+        let web = self.ways.is_on_web().then(|| Trouble::new(Cause::Http2Blocked, words));
+        let time = self.dialer.tls().time().and_then(TimeKeeper::trouble);
+        web.into_iter().chain(time).collect()
     }
 
     async fn open(&self) -> Result<CloudSession, UplinkError> {

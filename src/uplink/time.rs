@@ -9,9 +9,10 @@ use rustls::pki_types::UnixTime;
 use serde::{Deserialize, Serialize};
 
 use super::tls::CloudKey;
+use crate::cause::{Cause, Trouble};
 use crate::proto::{signed, v1};
 use crate::store::{read_bounded, write_atomically};
-use crate::sys::{BoxClock, Clock};
+use crate::sys::{BoxClock, Clock, KeptTime, TimeRefused};
 
 const FILE: &str = "clock.json";
 /// Largest file that is read, in bytes.
@@ -23,13 +24,30 @@ const RADIUS_MAX_MS: u64 = 3_600_000;
 
 /// The last time that was known, as it is written down. A digit that flips could put the floor years ahead, so it is checked.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+struct Written {
     unix_ms: u64,
+    floor_unix_ms: u64,
+    next_floor_unix_ms: u64,
     crc32: u32,
 }
 
-fn check_of(unix_ms: u64) -> u32 {
-    crc32fast::hash(&unix_ms.to_be_bytes())
+impl Written {
+    fn new(kept: KeptTime) -> Self {
+        let (unix_ms, floor_unix_ms, next_floor_unix_ms) =
+            (kept.last_unix_ms, kept.floor_unix_ms, kept.next_floor_unix_ms);
+        let octets = [unix_ms, floor_unix_ms, next_floor_unix_ms].map(u64::to_be_bytes).concat();
+        Self { unix_ms, floor_unix_ms, next_floor_unix_ms, crc32: crc32fast::hash(&octets) }
+    }
+
+    /// What was written, where no digit has changed.
+    fn whole(&self) -> Option<KeptTime> {
+        let kept = KeptTime {
+            last_unix_ms: self.unix_ms,
+            floor_unix_ms: self.floor_unix_ms,
+            next_floor_unix_ms: self.next_floor_unix_ms,
+        };
+        (Self::new(kept).crc32 == self.crc32).then_some(kept)
+    }
 }
 
 /// The box's clock, and the file that it is written down in.
@@ -44,16 +62,19 @@ struct Shared {
     /// Where it is written down, and what stands there.
     file: Option<PathBuf>,
     kept_unix_ms: Mutex<u64>,
+    /// Why the cloud's last signed word was not believed.
+    doubt: Mutex<Option<String>>,
 }
 
 impl TimeKeeper {
     /// The clock over the system's, beginning with what DATA/clock.json holds. A file that is missing or damaged is as good as
-    /// none: then the making of the firmware is the floor. Who deletes it (and restarts) gets rid of a floor that was wrong.
+    /// none: then the making of the firmware is the floor. Who stops the agent, deletes it and starts the agent again gets rid
+    /// of a floor that is wrong.
     #[must_use]
     pub fn open(data_dir: &Path, raw: impl Clock) -> Self {
         let file = data_dir.join(FILE);
         let kept = read_kept(&file);
-        Self::new(BoxClock::start(raw, kept), Some(file), kept.unwrap_or(0))
+        Self::new(BoxClock::start(raw, kept), Some(file), kept.map_or(0, |kept| kept.last_unix_ms))
     }
 
     /// A clock that is written down nowhere.
@@ -63,7 +84,14 @@ impl TimeKeeper {
     }
 
     fn new(clock: BoxClock, file: Option<PathBuf>, kept: u64) -> Self {
-        Self { shared: Arc::new(Shared { clock, file, kept_unix_ms: Mutex::new(kept) }) }
+        Self { shared: Arc::new(Shared { clock, file, kept_unix_ms: Mutex::new(kept), doubt: Mutex::default() }) }
+    }
+
+    /// What is wrong with the time, where the cloud's signed word is not believed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        let doubt = self.shared.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        doubt.as_ref().map(|why| Trouble::new(Cause::Clock, why))
     }
 
     /// The clock.
@@ -85,6 +113,19 @@ impl TimeKeeper {
         sent_ms: u64,
         received_ms: u64,
     ) -> Result<(), String> {
+        let taken = self.take_or_say(key, nonce, reply, sent_ms, received_ms);
+        *self.shared.doubt.lock().unwrap_or_else(PoisonError::into_inner) = taken.as_ref().err().cloned();
+        taken
+    }
+
+    fn take_or_say(
+        &self,
+        key: CloudKey,
+        nonce: &[u8],
+        reply: &v1::TimeReply,
+        sent_ms: u64,
+        received_ms: u64,
+    ) -> Result<(), String> {
         if !key.has_signed(&signed::time(nonce, reply.unix_ms, reply.radius_ms), &reply.signature) {
             return Err("its word for the time is not signed by the pinned key".to_owned());
         }
@@ -94,34 +135,42 @@ impl TimeKeeper {
             return Err(format!("it knows the time to {radius_ms} ms only"));
         }
         let was = self.clock().now();
-        self.clock()
-            .take_signed(reply.unix_ms, radius_ms, sent_ms.saturating_add(half_way))
-            .map_err(|e| e.to_string())?;
+        let taken = self.clock().take_signed(reply.unix_ms, radius_ms, sent_ms.saturating_add(half_way));
+        taken.map_err(|why| match (&why, &self.shared.file) {
+            (TimeRefused::BelowFloor { .. }, Some(file)) => format!(
+                "{why}; should it be the cloud that is right, stop the box, delete {} and start it",
+                file.display()
+            ),
+            _ => why.to_string(),
+        })?;
         tracing::info!(now = %date(reply.unix_ms / 1_000), was = %date(was.unix_ms / 1_000), radius_ms, "the clock is set");
-        self.keep();
         Ok(())
     }
 
-    /// Corrects drift by the time in an answer over a verified connection; says whether a signed word is wanted instead.
+    /// Corrects drift by the time in an answer over a connection with full checks, which proves the clock where both agree; says
+    /// whether a signed word is wanted instead.
     pub(super) fn correct(&self, server_unix_ms: u64, sent_ms: u64, received_ms: u64) -> bool {
         let agrees = self.clock().correct(server_unix_ms, sent_ms, received_ms);
-        self.keep();
+        if agrees {
+            self.clock().prove();
+            self.keep();
+        }
         !agrees
     }
 
-    /// Writes the time down where that was an hour ago. A disk that fails is somebody else's alarm; here it is only told.
+    /// Writes the time down where that was an hour ago, or later than now. A disk that fails is somebody else's alarm; here it is only told.
     fn keep(&self) {
-        let (Some(file), Some(past)) = (self.shared.file.clone(), self.clock().certainly_past_unix_ms()) else {
+        let (Some(file), Some(now)) = (self.shared.file.clone(), self.clock().to_keep()) else {
             return;
         };
-        let mut kept = self.shared.kept_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
-        if past < kept.saturating_add(KEEP_EVERY_MS) {
+        let mut kept_unix_ms = self.shared.kept_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        if (*kept_unix_ms..kept_unix_ms.saturating_add(KEEP_EVERY_MS)).contains(&now.last_unix_ms) {
             return;
         }
-        *kept = past;
-        drop(kept);
+        *kept_unix_ms = now.last_unix_ms;
+        drop(kept_unix_ms);
         let write = move || {
-            let text = serde_json::to_vec(&Kept { unix_ms: past, crc32: check_of(past) }).unwrap_or_default();
+            let text = serde_json::to_vec(&Written::new(now)).unwrap_or_default();
             if let Err(error) = write_atomically(&file, &text) {
                 tracing::warn!(%error, file = %file.display(), "the time is not written down");
             }
@@ -134,7 +183,7 @@ impl TimeKeeper {
     }
 }
 
-fn read_kept(file: &Path) -> Option<u64> {
+fn read_kept(file: &Path) -> Option<KeptTime> {
     let bytes = match read_bounded(file, FILE_MAX_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
@@ -143,11 +192,11 @@ fn read_kept(file: &Path) -> Option<u64> {
             return None;
         }
     };
-    let kept = serde_json::from_slice::<Kept>(&bytes).ok().filter(|kept| kept.crc32 == check_of(kept.unix_ms));
+    let kept = serde_json::from_slice::<Written>(&bytes).ok().and_then(|written| written.whole());
     if kept.is_none() {
         tracing::warn!(file = %file.display(), "the last known time is damaged and left aside");
     }
-    kept.map(|kept| kept.unix_ms)
+    kept
 }
 
 impl rustls::time_provider::TimeProvider for TimeKeeper {
@@ -197,13 +246,17 @@ mod tests {
         let then = built_unix_ms() + 400 * 86_400_000;
         let keeper = open();
         assert_eq!(keeper.clock().wall_unix_ms(), built_unix_ms());
-        keeper.clock().take_signed(then, 500, 0).unwrap();
-        keeper.keep();
-        assert_eq!(open().clock().wall_unix_ms(), then - 500);
-        // Not before an hour has passed.
-        keeper.clock().take_signed(then + 60_000, 500, 0).unwrap();
-        keeper.keep();
-        assert_eq!(open().clock().wall_unix_ms(), then - 500);
+        let learn = |unix_ms| {
+            keeper.clock().take_signed(unix_ms, 500, 0).unwrap();
+            keeper.keep();
+            keeper.clock().prove();
+            keeper.keep();
+            open().clock().wall_unix_ms()
+        };
+        assert_eq!(learn(then), then - 500);
+        assert_eq!(learn(then + 60_000), then - 500, "not before an hour has passed");
+        assert_eq!(learn(then + KEEP_EVERY_MS), then + KEEP_EVERY_MS - 500);
+        assert_eq!(learn(then), then - 500, "it was set back");
         let file = folder.path().join(FILE);
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replacen("\"unix_ms\":1", "\"unix_ms\":2", 1)).unwrap();

@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use super::UplinkError;
 use super::time::TimeKeeper;
 use super::verify::{Purpose, Witness};
-use crate::proto::v1::ClockQuality;
 
 /// Who the box is in TLS, and whom it believes. PEM, as the files hold it.
 #[derive(Clone)]
@@ -145,7 +144,7 @@ impl TlsSettings {
     /// The configuration for one connection, which offers these application protocols (ALPN, RFC 7301), and the witness of
     /// what is shown on it.
     pub(super) fn for_connection(&self, alpn: &[&[u8]], purpose: Purpose) -> (Arc<rustls::ClientConfig>, Arc<Witness>) {
-        let is_a_guess = self.time.as_ref().is_some_and(|time| time.clock().quality() != ClockQuality::Token);
+        let is_a_guess = self.time.as_ref().is_some_and(|time| time.clock().is_a_guess());
         let witness = Arc::new(Witness::new(self.verifier.clone(), purpose, is_a_guess));
         let mut config = (*self.base).clone();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
