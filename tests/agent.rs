@@ -9,11 +9,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use platen::agent::status::Status;
 use platen::agent::{self, AgentError, Config, RunningAgent};
 use platen::cloud::{self, CloudConfig, RunningCloud};
 use platen::enroll::IdentityFolder;
+use platen::proto::v1;
 use platen::sim::{self, RunningSim, SimConfig, generated_fleet};
+use prost::Message;
 use tokio_util::sync::CancellationToken;
 
 const PRINTERS: usize = 20;
@@ -184,6 +188,73 @@ async fn scan_now_is_done_within_seconds_and_status_shows_how_the_box_is() {
     assert_eq!(shown.box_id, status.box_id);
     end(agent, stop).await;
     assert!(!at.join("run/status.json").exists(), "a stopped box leaves no status that could be believed");
+    cloud.shutdown().await;
+    sim.shutdown().await;
+}
+
+/// `platen show-outgoing` with these options, its standard output.
+async fn show_outgoing(at: &Path, options: &'static [&'static str]) -> String {
+    let at = at.to_owned();
+    let run = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_platen"));
+        command.arg("show-outgoing").arg("--data").arg(at.join("box")).arg("--runtime-dir").arg(at.join("run"));
+        command.args(options).output().unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    assert!(output.status.success(), "{}", common::text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn show_outgoing_prints_octet_for_octet_what_the_cloud_gets() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sim = printers(11);
+    let cloud = start_cloud(at, 0).await;
+    let box_id = enrol(at, &cloud).await;
+    let config = config(at, &sim, cloud.device_addr().port());
+    let stop = CancellationToken::new();
+    let agent = agent::start(&config, stop.clone()).unwrap();
+    let enough = |status: &Status| status.outbox.acknowledged >= 4 * PRINTERS as u64;
+    until(&agent, "delivering", enough).await;
+    // While the box goes on writing.
+    let text = show_outgoing(at, &[]).await;
+    for words in ["the last poll: PollRequest", "outbox_epoch: ", "firmware_version: ", "as what differs from number"] {
+        assert!(text.contains(words), "\"{words}\" is not in\n{text}");
+    }
+    end(agent, stop).await;
+
+    // Each record that was sent, by the messages and by the cloud's database.
+    let mut sent = std::collections::BTreeMap::new();
+    for line in show_outgoing(at, &["--messages", "--json"]).await.lines() {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        if message["call"] == "UploadReadings" {
+            let encoded = BASE64.decode(message["base64"].as_str().unwrap()).unwrap();
+            let batch = v1::ReadingBatch::decode(encoded.as_slice()).unwrap();
+            sent.extend(batch.readings.into_iter().map(|reading| (reading.seq as i64, reading.record)));
+        }
+    }
+    let database = sqlx::sqlite::SqliteConnectOptions::new().filename(at.join("cloud/cloud.sqlite")).read_only(true);
+    let database = sqlx::SqlitePool::connect_with(database).await.unwrap();
+    let stored: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT seq, payload FROM readings WHERE box_id = $1")
+        .bind(box_id)
+        .fetch_all(&database)
+        .await
+        .unwrap();
+    database.close().await;
+    assert!(stored.len() >= 4 * PRINTERS, "{}", stored.len());
+    for (seq, record) in &stored {
+        assert_eq!(sent.get(seq), Some(record), "number {seq}");
+    }
+
+    // The newest reading of each printer is whole, though most are sent as what differs.
+    let newest = show_outgoing(at, &["--json"]).await;
+    for serial in cloud.serials().await.unwrap() {
+        let line = newest.lines().find(|line| line.contains(&serial)).unwrap_or_else(|| panic!("{serial} is missing"));
+        let told: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(told["record"]["reading"]["serial"], serial.as_str());
+        assert!(told["record"]["reading"]["meters"].as_array().is_some_and(|meters| !meters.is_empty()), "{line}");
+    }
     cloud.shutdown().await;
     sim.shutdown().await;
 }

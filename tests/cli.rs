@@ -160,3 +160,13 @@ fn this_machine_answers_pings() {
         assert!(times["min_us"].as_u64().unwrap() <= times["max_us"].as_u64().unwrap(), "{report}");
     }
 }
+
+#[test]
+fn where_no_box_has_run_nothing_is_shown_as_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display().to_string();
+    let folders = ["show-outgoing", "--data", &at, "--runtime-dir", &at];
+    fails(&folders, 1, &["no box has run here", "--data", "--runtime-dir"]);
+    fails(&[&folders[..], &["--messages"]].concat(), 1, &["nothing was sent", "--runtime-dir"]);
+    fails(&[&folders[..], &["--messages", "--all"]].concat(), 2, &["--messages"]);
+}

@@ -20,6 +20,7 @@ mod ledger_log;
 mod look;
 mod memories;
 mod outbox;
+pub mod outgoing;
 mod profiles;
 mod rhythm;
 mod search;
@@ -183,7 +184,10 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
 
     let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
     let refusals = Refusals::open(&config.data_dir);
-    let cloud = GrpcCloud::new(dialer.clone(), endpoints.grpc.clone());
+    let cloud = outgoing::Kept {
+        cloud: GrpcCloud::new(dialer.clone(), endpoints.grpc.clone()),
+        log: outgoing::OutgoingLog::start(&config.runtime_dir, clock.clone()),
+    };
     let mut shown = Status {
         firmware_version: VERSION.to_owned(),
         box_id: identity.box_id.clone(),

@@ -2,6 +2,7 @@
 
 mod enroll;
 mod mask;
+mod outgoing;
 mod ping;
 mod read;
 mod record;
@@ -39,7 +40,8 @@ const EXAMPLES: &str = "Examples:
   platen ping 192.168.1.20                     whether it is there at all
   platen replay printer.snmprec --json         a recording, read as the device would be
   platen record 192.168.1.20 >new.snmprec      a recording to share, names and serial numbers masked
-  platen run --config /etc/platen/platen.toml  be the box";
+  platen run --config /etc/platen/platen.toml  be the box
+  platen show-outgoing                         what the box that runs here tells its cloud";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -57,6 +59,14 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print what the box that runs here sends to the cloud about the printers and itself.
+    ///
+    /// All of it goes by the contract (proto/platen/v1): polls, readings and events in batches, results of tasks. The contract
+    /// has no field for documents, their names, users, communities or passwords.
+    ShowOutgoing {
+        #[command(flatten)]
+        outgoing: OutgoingArgs,
     },
     /// Read one device over SNMP.
     Read {
@@ -134,6 +144,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Whose outgoing messages are shown, and how.
+#[derive(Debug, Args)]
+struct OutgoingArgs {
+    /// Data folder of the box.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/platen")]
+    data: PathBuf,
+    /// Runtime folder of the box.
+    #[arg(long, value_name = "DIR", default_value = "/run/platen")]
+    runtime_dir: PathBuf,
+    /// Only readings and events of printers whose key or address contains this.
+    #[arg(long, value_name = "TEXT")]
+    printer: Option<String>,
+    /// Every reading and event that waits, or was delivered in the last seven days, and not only the newest.
+    #[arg(long, conflicts_with = "messages")]
+    all: bool,
+    /// The messages themselves, one after the other as they were sent since the box started (the last megabyte or two).
+    #[arg(long, conflicts_with = "printer")]
+    messages: bool,
+    /// Print JSON, an object on each line; of messages with their octets (base64).
+    #[arg(long)]
+    json: bool,
 }
 
 /// How one device is read and shown.
@@ -248,6 +281,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run { config } => run::run(&config),
         Command::Status { runtime_dir, json } => run::status(&runtime_dir, json),
+        Command::ShowOutgoing { outgoing } => outgoing::outgoing(&outgoing),
         Command::Read { host, snmp, fence, how } => read::read(&host, &snmp, &fence, &how),
         Command::Scan { ranges, port, rate, snmp, fence, json } => read::scan(&ranges, port, rate, &snmp, &fence, json),
         Command::Ping { address, count, timeout_ms, fence, json } => {
