@@ -13,7 +13,7 @@ use super::silent::SilentPrinter;
 use crate::cause;
 use crate::snmp::Statistics;
 use crate::store::{read_bounded, write_atomically};
-use crate::sys::Clock;
+use crate::sys::{Clock, uptime_ms};
 
 /// Name of the file in the runtime folder.
 const FILE: &str = "status.json";
@@ -41,6 +41,9 @@ pub struct Status {
     pub started_unix_ms: u64,
     /// When this was written, likewise.
     pub updated_unix_ms: u64,
+    /// When this was written, milliseconds since the system was started: that of whoever looks at it may show another date.
+    #[serde(default)]
+    pub updated_uptime_ms: Option<u64>,
     /// The cloud.
     pub cloud: CloudStatus,
     /// The readings that wait.
@@ -163,6 +166,7 @@ async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: 
         let mut current = status.borrow_and_update().clone();
         current.state = current.word().to_owned();
         current.updated_unix_ms = clock.wall_unix_ms();
+        current.updated_uptime_ms = uptime_ms();
         write_atomically(file, &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, block_on, print, print_json};
 use crate::agent::status::{STALE_AFTER, Status};
 use crate::agent::{self, AgentError, Config};
+use crate::sys::uptime_ms;
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
     let config = Config::load(config).map_err(Failure::usage)?;
@@ -54,24 +55,33 @@ pub(super) fn status(runtime_dir: &Path, json: bool) -> Result<(), Failure> {
     } else {
         print(&as_text(&status))?
     }
-    let age = age_of(status.updated_unix_ms);
+    let age = age_of(&status);
     if age > STALE_AFTER {
-        return Err(Failure::failed(format!(
-            "this status is {} s old: the box that wrote it has probably died",
-            age.as_secs()
-        )));
+        let old =
+            if age == Duration::MAX { "of an earlier start".to_owned() } else { format!("{} s old", age.as_secs()) };
+        return Err(Failure::failed(format!("this status is {old}: the box that wrote it has probably died")));
     }
     Ok(())
 }
 
-fn age_of(unix_ms: u64) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(unix_ms))
+/// How old a status is. By the clock that never jumps, for the box's idea of the date need not be the system's. One that was
+/// written later than now is of an earlier start of the system, and as old as can be.
+fn age_of(status: &Status) -> Duration {
+    match (status.updated_uptime_ms, uptime_ms()) {
+        (Some(written), Some(now)) => now.checked_sub(written).map_or(Duration::MAX, Duration::from_millis),
+        _ => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            now.saturating_sub(Duration::from_millis(status.updated_unix_ms))
+        }
+    }
 }
 
 fn as_text(status: &Status) -> String {
     let ago = |unix_ms: Option<u64>| match unix_ms {
-        Some(at) => format!("{} s ago", age_of(at).as_secs()),
+        Some(at) => {
+            let before = Duration::from_millis(status.updated_unix_ms.saturating_sub(at));
+            format!("{} s ago", before.saturating_add(age_of(status)).as_secs())
+        }
         None => "never".to_owned(),
     };
     let or_fine = |problem: &Option<String>| problem.as_deref().map_or(String::new(), |p| format!(" ({p})"));

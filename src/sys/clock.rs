@@ -60,6 +60,16 @@ impl Clock for SystemClock {
     }
 }
 
+/// Milliseconds since the system was started: one clock for all processes that never jumps (proc_uptime(5)). `None` where the
+/// system does not say.
+#[must_use]
+pub fn uptime_ms() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, hundredths) = text.split_once(' ')?.0.split_once('.')?;
+    let whole = seconds.parse::<u64>().ok()?.checked_mul(1_000)?;
+    whole.checked_add(hundredths.parse::<u64>().ok()?.checked_mul(10)?)
+}
+
 /// A clock that only moves when it is told to: for tests and replays.
 #[derive(Debug)]
 pub struct FixedClock {
@@ -119,6 +129,14 @@ mod tests {
         let earlier = first.monotonic_ms();
         assert!(first.monotonic_ms() >= earlier);
         assert!(first.wall_unix_ms() > 0);
+    }
+
+    #[test]
+    fn the_systems_uptime_is_told_and_runs_on() {
+        let before = uptime_ms().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        let passed = uptime_ms().unwrap() - before;
+        assert!(before > 0 && (10..60_000).contains(&passed), "{passed} ms");
     }
 
     #[test]
