@@ -67,7 +67,8 @@ impl<C: Clock + Clone> Lan<C> {
     ) -> bool {
         let taken = self.taken();
         let rules = Rules::for_interval(self.read_interval());
-        let told = self.ledger.judge(&reading, &self.options.read.profiles, moment(&taken), &rules);
+        let told =
+            self.ledger.judge(&reading, &self.options.read.profiles, moment(&taken, self.clock.wall_unix_ms()), &rules);
         if !self.remember(target, credentials_index, &told.place_key) {
             return false;
         }

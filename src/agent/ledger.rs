@@ -205,10 +205,10 @@ fn id_of(event: &Event, count: u64) -> Vec<u8> {
     digest.finish().as_ref().get(..ID_BYTES).unwrap_or_default().to_vec()
 }
 
-/// This moment by both clocks.
-pub(super) fn moment(taken: &v1::Taken) -> Moment {
+/// This moment by both clocks; by the wall clock as it is shown, which is the best guess and need not be a bound.
+pub(super) fn moment(taken: &v1::Taken, wall_unix_ms: u64) -> Moment {
     let boot = taken.boot_id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    Moment { boot: boot.unwrap_or_default(), monotonic_ms: taken.monotonic_ms, wall_unix_ms: taken.wall_clock_unix_ms }
+    Moment { boot: boot.unwrap_or_default(), monotonic_ms: taken.monotonic_ms, wall_unix_ms }
 }
 
 #[cfg(test)]
@@ -248,7 +248,7 @@ mod tests {
     fn enter(ledger: &mut Ledger, total: u64, minutes: u64) -> Group {
         let (reading, taken) = (reading("ABC12345", total), taken(minutes));
         let rules = Rules::for_interval(Duration::from_secs(300));
-        let told = ledger.judge(&reading, &Profiles::built_in(), moment(&taken), &rules);
+        let told = ledger.judge(&reading, &Profiles::built_in(), moment(&taken, taken.wall_clock_unix_ms), &rules);
         let mut group = Group::default();
         ledger.enter(reading, told, &taken, &mut group);
         group

@@ -61,7 +61,8 @@ impl<C: Clock + Clone> Lan<C> {
     /// Tells what follows from a look; returns the printer's key where it is to be read whole.
     async fn take_look(&mut self, look: &Look, round: &StatusRound) -> Option<String> {
         let taken = self.taken();
-        let told = self.ledger.judge_look(&look.device_key, &look.address, round, moment(&taken));
+        let seen = moment(&taken, self.clock.wall_unix_ms());
+        let told = self.ledger.judge_look(&look.device_key, &look.address, round, seen);
         let mut group = Group::default();
         self.ledger.tell(told.events, told.changes, &taken, &mut group);
         // Not accepted means not remembered: the next look sees it again.

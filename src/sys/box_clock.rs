@@ -8,7 +8,8 @@
 //!   certificate of the cloud held at that time, over a connection with full checks), and a day later another must say the same
 //!   or more. Until then a signed time that says less sets the clock back, also over restarts.
 //! - Before anything is known the clock shows the last time that was written down, or the system's clock where that lies between
-//!   it and [`LIFE_MS`] after the build: it may have a clock chip. It is shown, and not believed: quality FLOOR.
+//!   it and [`LIFE_MS`] after the build: it may have a clock chip. It is shown, and not believed: readings carry the last time that
+//!   was written down as their lower bound, quality FLOOR.
 //! - A system clock of which the system says that a time server keeps it is quality NTP. Nobody signs NTP, so it never becomes
 //!   the floor, and the first signed time takes its place.
 //! - A signed time is taken whenever it is not below the floor, also where it sets the clock back: what it replaces was a guess.
@@ -98,9 +99,19 @@ type Synchronised = Box<dyn Fn() -> bool + Send + Sync>;
 struct State {
     floor_unix_ms: u64,
     next_floor_unix_ms: Option<u64>,
+    /// What the clock stands on; before anything is known, the last time that was written down.
     base: Anchor,
+    /// How much later the system's clock is than that, while it is shown without being believed.
+    shown_ahead_ms: u64,
     /// A certificate of the cloud held by what the clock stands on.
     is_proven: bool,
+}
+
+impl State {
+    fn know(&mut self, base: Anchor) {
+        self.base = base;
+        self.shown_ahead_ms = 0;
+    }
 }
 
 struct Shared {
@@ -152,12 +163,14 @@ impl BoxClock {
         let system = Some(raw.wall_unix_ms()).filter(|now| (last_unix_ms..=latest_unix_ms).contains(now));
         let base = Anchor {
             monotonic_ms: raw.monotonic_ms(),
-            unix_ms: system.unwrap_or(last_unix_ms),
+            unix_ms: last_unix_ms,
             radius_ms: u64::MAX,
             quality: ClockQuality::Floor,
         };
+        let shown_ahead_ms = system.map_or(0, |system| system - last_unix_ms);
         let next_floor_unix_ms = kept.map(|kept| kept.next_floor_unix_ms);
-        let state = Mutex::new(State { floor_unix_ms, next_floor_unix_ms, base, is_proven: false });
+        let state = State { floor_unix_ms, next_floor_unix_ms, base, shown_ahead_ms, is_proven: false };
+        let state = Mutex::new(state);
         let shared = Shared { raw, synchronised, latest_unix_ms, state, changes: watch::Sender::new(None) };
         let clock = Self { shared: Arc::new(shared) };
         clock.look_at_system();
@@ -181,7 +194,8 @@ impl BoxClock {
         self.now().radius_ms
     }
 
-    /// Now, as an anchor, whatever its quality.
+    /// Now, as an anchor, whatever its quality. Before anything is known it is a true lower bound, also where the clock
+    /// [shows](Clock::wall_unix_ms) what the system's says.
     #[must_use]
     pub fn now(&self) -> Anchor {
         let monotonic_ms = self.shared.raw.monotonic_ms();
@@ -259,12 +273,12 @@ impl BoxClock {
             return;
         }
         let was = state.base.quality;
-        state.base = Anchor {
+        state.know(Anchor {
             monotonic_ms: self.shared.raw.monotonic_ms(),
             unix_ms: system,
             radius_ms: NTP_RADIUS_MS,
             quality: ClockQuality::Ntp,
-        };
+        });
         if was != ClockQuality::Ntp {
             self.shared.changes.send_replace(Some(state.base));
         }
@@ -283,7 +297,7 @@ impl BoxClock {
         if unix_ms > self.shared.latest_unix_ms {
             return Err(TimeRefused::TooLate { unix_ms });
         }
-        state.base = Anchor { monotonic_ms, unix_ms, radius_ms, quality: ClockQuality::Token };
+        state.know(Anchor { monotonic_ms, unix_ms, radius_ms, quality: ClockQuality::Token });
         state.is_proven = false;
         self.shared.changes.send_replace(Some(state.base));
         Ok(())
@@ -344,7 +358,9 @@ impl Clock for BoxClock {
     }
 
     fn wall_unix_ms(&self) -> u64 {
-        self.now().unix_ms
+        let monotonic_ms = self.shared.raw.monotonic_ms();
+        let state = self.state();
+        at(&state, monotonic_ms).unix_ms.saturating_add(state.shown_ahead_ms)
     }
 
     fn boot_id(&self) -> &str {

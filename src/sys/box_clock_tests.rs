@@ -52,6 +52,17 @@ fn before_anything_is_known_it_shows_the_floor_or_a_later_system_clock_and_runs_
 }
 
 #[test]
+fn a_system_clock_that_is_shown_without_being_believed_is_no_lower_bound() {
+    let (clock, hand, _) = start(BUILT + 300 * DAY, Some(BUILT + DAY), false);
+    hand.0.advance_ms(5_000);
+    assert_eq!(clock.wall_unix_ms(), BUILT + 300 * DAY + 5_000);
+    let bound = clock.now();
+    assert_eq!((bound.unix_ms, bound.quality), (BUILT + DAY + 5_000, ClockQuality::Floor));
+    clock.take_signed(BUILT + 2 * DAY, 10, clock.monotonic_ms()).unwrap();
+    assert_eq!((clock.now().unix_ms, clock.wall_unix_ms()), (BUILT + 2 * DAY, BUILT + 2 * DAY));
+}
+
+#[test]
 fn a_signed_time_sets_it_and_jumps_of_the_system_clock_do_nothing_then() {
     let (clock, hand, _) = start(BUILT + 300 * DAY, None, true);
     assert_eq!(clock.quality(), ClockQuality::Ntp);

@@ -134,7 +134,7 @@ impl TimeKeeper {
         if radius_ms > RADIUS_MAX_MS {
             return Err(format!("it knows the time to {radius_ms} ms only"));
         }
-        let was = self.clock().now();
+        let was = self.clock().wall_unix_ms();
         let taken = self.clock().take_signed(reply.unix_ms, radius_ms, sent_ms.saturating_add(half_way));
         taken.map_err(|why| match (&why, &self.shared.file) {
             (TimeRefused::BelowFloor { .. }, Some(file)) => format!(
@@ -143,7 +143,7 @@ impl TimeKeeper {
             ),
             _ => why.to_string(),
         })?;
-        tracing::info!(now = %date(reply.unix_ms / 1_000), was = %date(was.unix_ms / 1_000), radius_ms, "the clock is set");
+        tracing::info!(now = %date(reply.unix_ms / 1_000), was = %date(was / 1_000), radius_ms, "the clock is set");
         Ok(())
     }
 
