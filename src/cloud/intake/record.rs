@@ -5,7 +5,7 @@ use prost::Message;
 use super::chain::sha256;
 use super::lease::is_outside;
 use super::rows::{BoxState, Key, Kind, NewEvent, Row, Work};
-use super::{Clocks, Stamp};
+use super::{Clocks, Interval, Stamp};
 use crate::proto::update::{apply, reading_of};
 use crate::proto::v1::{self, record::What};
 
@@ -168,10 +168,11 @@ async fn store<W: Work>(
     }
     if let Some(reading) = &one.reading {
         // A reading that does not say when it was taken was taken before it arrived, and nothing else is known.
-        let taken = *row.taken.get_or_insert(super::Interval { low_ms: 0, high_ms: row.received_ms });
+        let taken = *row.taken.get_or_insert(Interval { low_ms: 0, high_ms: row.received_ms });
         let device_id = match work.device(&state.site, &reading.device_key).await? {
             Some(device_id) => device_id,
-            None => work.add_device(&state.site, &reading.device_key, taken.low_ms).await?,
+            // It was there then at the latest.
+            None => work.add_device(&state.site, &reading.device_key, taken.high_ms).await?,
         };
         let leases = work.leases(device_id).await?;
         if leases.is_empty() {
@@ -264,10 +265,8 @@ pub(super) async fn date_anew<W: Work>(
     for open in work.open_rows(&state.id, epoch).await? {
         let taken = clocks.interval(&open.stamp, open.received_ms);
         // What was known before still holds.
-        let narrowed = super::Interval {
-            low_ms: taken.low_ms.max(open.taken.low_ms),
-            high_ms: taken.high_ms.min(open.taken.high_ms),
-        };
+        let narrowed =
+            Interval { low_ms: taken.low_ms.max(open.taken.low_ms), high_ms: taken.high_ms.min(open.taken.high_ms) };
         let taken = if narrowed.low_ms <= narrowed.high_ms { narrowed } else { taken };
         let is_open = clocks.is_open(&open.stamp);
         let is_outside = match open.device_id {
@@ -300,7 +299,7 @@ pub(in crate::cloud) async fn rebuild<W: Work>(work: &mut W, state: &BoxState, o
     keep_clocks(work, state, old.key.epoch, &before, &clocks).await?;
     one.row.device_id = old.device_id;
     if let (Some(reading), Some(device_id)) = (&one.reading, old.device_id) {
-        one.row.taken.get_or_insert(super::Interval { low_ms: 0, high_ms: old.received_ms });
+        one.row.taken.get_or_insert(Interval { low_ms: 0, high_ms: old.received_ms });
         let meters: Vec<_> = reading.meters.iter().map(|meter| (meter.name.clone(), meter.value)).collect();
         work.add_meters(&old.key, device_id, &meters).await?;
     }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::alarms::Alarm;
+use super::words::NO_BOUND_MS;
 use super::{Failure, Portal, look};
 use crate::cause::{Trouble, explain, from_number};
 use crate::cloud::db::{BoxRow, DeviceRow};
@@ -13,15 +14,23 @@ use crate::cloud::intake::Interval;
 use crate::cloud::now_ms;
 use crate::proto::v1;
 
+/// The one time for an interval, and how far it may be off: its middle. Without a lower bound it is the latest that it may have
+/// been, and nothing is known of how far that is off.
+fn one_time(taken: Interval) -> (i64, Option<i64>) {
+    let has_bound = taken.low_ms >= NO_BOUND_MS;
+    if has_bound { (taken.middle_ms(), Some(taken.radius_ms())) } else { (taken.high_ms, None) }
+}
+
 /// When something was read: bounds that hold the true time, their middle, and how old that is.
 fn taken_json(taken: Option<Interval>, now_ms: i64) -> Value {
     taken.map_or(Value::Null, |taken| {
+        let (unix_ms, radius_ms) = one_time(taken);
         json!({
-            "unix_ms": taken.middle_ms(),
-            "radius_ms": taken.radius_ms(),
-            "not_before_unix_ms": taken.low_ms,
+            "unix_ms": unix_ms,
+            "radius_ms": radius_ms,
+            "not_before_unix_ms": Some(taken.low_ms).filter(|low_ms| *low_ms >= NO_BOUND_MS),
             "not_after_unix_ms": taken.high_ms,
-            "age_ms": (now_ms - taken.middle_ms()).max(0),
+            "age_ms": (now_ms - unix_ms).max(0),
         })
     })
 }
@@ -51,7 +60,7 @@ fn device_json(device: &DeviceRow, now_ms: i64) -> Value {
             "trouble": trouble_json(&silence.trouble),
         })),
         "device_key": reading.device_key,
-        "taken_unix_ms": device.taken.map(|taken| taken.middle_ms()),
+        "taken_unix_ms": device.taken.map(|taken| one_time(taken).0),
         "first_seen_unix_ms": device.first_seen_ms,
         "address": reading.address,
         "vendor": reading.vendor,
@@ -150,9 +159,10 @@ pub(super) async fn printer(
     let Some(device) = portal.shared.database.device(id, now).await? else { return Ok(Err(StatusCode::NOT_FOUND)) };
     let history = portal.shared.database.history(id, "total").await?;
     let history = history.iter().map(|point| {
+        let (unix_ms, radius_ms) = one_time(point.taken);
         json!({
-            "unix_ms": point.taken.middle_ms(),
-            "radius_ms": point.taken.radius_ms(),
+            "unix_ms": unix_ms,
+            "radius_ms": radius_ms,
             "value": point.value,
             "outside_lease": point.is_outside,
         })
@@ -160,4 +170,18 @@ pub(super) async fn printer(
     let mut printer = device_json(&device, now);
     printer["total_history"] = history.collect();
     Ok(Ok(Json(printer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_known_of_how_early_something_was_no_time_is_made_up() {
+        let bounded = Interval { low_ms: NO_BOUND_MS, high_ms: NO_BOUND_MS + 10 };
+        assert_eq!(one_time(bounded), (NO_BOUND_MS + 5, Some(5)));
+        let unbounded = taken_json(Some(Interval { low_ms: 0, high_ms: NO_BOUND_MS }), NO_BOUND_MS + 7);
+        assert_eq!((&unbounded["unix_ms"], &unbounded["age_ms"]), (&json!(NO_BOUND_MS), &json!(7)));
+        assert!(unbounded["radius_ms"].is_null() && unbounded["not_before_unix_ms"].is_null());
+    }
 }

@@ -5,7 +5,7 @@ use crate::cloud::intake::Interval;
 /// An interval narrower than this is shown as one time, in milliseconds: pages show minutes.
 const ONE_TIME_MS: i64 = 2 * 60 * 1_000;
 /// A lower bound before this is none: the first day of 2020, in milliseconds since 1970.
-const NO_BOUND_MS: i64 = 1_577_836_800_000;
+pub(super) const NO_BOUND_MS: i64 = 1_577_836_800_000;
 const DAY_MS: i64 = 86_400_000;
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
