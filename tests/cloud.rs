@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use platen::cloud::{self, CloudConfig, RunningCloud};
+use platen::cloud::{self, CloudConfig, RunningCloud, Trial};
 use platen::enroll::IdentityFolder;
 use platen::proto::v1;
 use platen::uplink::{
@@ -540,7 +540,8 @@ async fn times_set_in_the_portal_reach_the_box_and_nonsense_is_refused_with_the_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledgements_that_are_lost_for_a_trial_lose_and_double_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let cloud = cloud::start_losing_acks(config(&folder), 60).await.unwrap();
+    let cloud =
+        cloud::start_for_trial(config(&folder), Trial { lose_acks_percent: 60, ..Trial::default() }).await.unwrap();
     let world = World { cloud, folder };
     let a_box = world.enrol("box").await;
     let mut lost = 0;

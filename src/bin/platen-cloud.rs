@@ -39,6 +39,10 @@ enum Command {
         #[cfg(feature = "sim")]
         #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=99))]
         lose_acks: u8,
+        /// For trials: certificates hold from now on, and not from an hour ago.
+        #[cfg(feature = "sim")]
+        #[arg(long)]
+        certificates_from_now: bool,
     },
     /// Let a box go on that the cloud has stopped (an old copy of it, two of it, a conflict), because you have looked.
     Release {
@@ -99,6 +103,8 @@ fn main() -> ExitCode {
                     poll_interval,
                     #[cfg(feature = "sim")]
                     lose_acks,
+                    #[cfg(feature = "sim")]
+                    certificates_from_now,
                 } => {
                     let config = CloudConfig {
                         data_dir: data,
@@ -108,7 +114,9 @@ fn main() -> ExitCode {
                         poll_interval_s: poll_interval,
                     };
                     #[cfg(feature = "sim")]
-                    let started = cloud::start_losing_acks(config, lose_acks).await;
+                    let trial = cloud::Trial { lose_acks_percent: lose_acks, certificates_from_now };
+                    #[cfg(feature = "sim")]
+                    let started = cloud::start_for_trial(config, trial).await;
                     #[cfg(not(feature = "sim"))]
                     let started = cloud::start(config).await;
                     run(started.map_err(|e| (e.to_string(), 1))?).await

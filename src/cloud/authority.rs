@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
-use super::CloudError;
+use super::{CloudError, Trial};
 use crate::store::{read_bounded, write_atomically};
 use crate::sys::random_hex;
 
@@ -37,6 +37,7 @@ pub(super) struct Authority {
     pinned_pem: String,
     root_pem: String,
     signing_key: KeyPair,
+    leeway: Duration,
 }
 
 /// A box that was taken in.
@@ -62,15 +63,21 @@ pub(super) fn fingerprint(der: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn set_life(parameters: &mut CertificateParams, life: Duration) {
+fn set_life(parameters: &mut CertificateParams, leeway: Duration, life: Duration) {
     let now = SystemTime::now();
-    parameters.not_before = (now - LEEWAY).into();
+    parameters.not_before = (now - leeway).into();
     parameters.not_after = (now + life).into();
 }
 
 impl Authority {
     /// Opens the authority of a data folder; makes one where there is none.
     pub(super) fn open(data_dir: &Path) -> Result<Self, CloudError> {
+        Self::open_for(data_dir, Trial::default())
+    }
+
+    /// As [`open`](Self::open), perhaps for a trial.
+    pub(super) fn open_for(data_dir: &Path, trial: Trial) -> Result<Self, CloudError> {
+        let leeway = if trial.certificates_from_now { Duration::ZERO } else { LEEWAY };
         let folder = data_dir.join("authority");
         let (key_file, certificate_file) = (folder.join("root.key"), folder.join("root.crt"));
         let file_error = |path: &PathBuf| {
@@ -79,7 +86,7 @@ impl Authority {
         };
         make_private(&folder).map_err(file_error(&folder))?;
         if !key_file.exists() {
-            let (key_pem, certificate_pem) = make_root()?;
+            let (key_pem, certificate_pem) = make_root(leeway)?;
             write_atomically(&certificate_file, certificate_pem.as_bytes()).map_err(file_error(&certificate_file))?;
             // Last: its presence says that the certificate is there.
             write_atomically(&key_file, key_pem.as_bytes()).map_err(file_error(&key_file))?;
@@ -98,7 +105,7 @@ impl Authority {
         }
         let signing_key = KeyPair::from_pem(&text(&signing_file)?).map_err(|e| failed("signing key", e))?;
         let pinned_pem = format!("{}\n{}", root_pem.trim_end(), signing_key.public_key_pem());
-        Ok(Self { issuer, pinned_pem, root_pem, signing_key })
+        Ok(Self { issuer, pinned_pem, root_pem, signing_key, leeway })
     }
 
     /// Signs with the key that every box pins (Ed25519, RFC 8032).
@@ -116,7 +123,7 @@ impl Authority {
         parameters.is_ca = IsCa::ExplicitNoCa;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        set_life(&mut parameters, BOX_LIFE);
+        set_life(&mut parameters, self.leeway, BOX_LIFE);
         request.params = parameters;
         let certificate = request.signed_by(&self.issuer).map_err(|e| failed("signing", e))?;
         Ok(IssuedBox {
@@ -134,7 +141,7 @@ impl Authority {
         parameters.distinguished_name.push(DnType::CommonName, "platen cloud");
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        set_life(&mut parameters, SERVER_LIFE);
+        set_life(&mut parameters, self.leeway, SERVER_LIFE);
         let certificate = parameters.signed_by(&key, &self.issuer).map_err(|e| failed("server certificate", e))?;
         let root = CertificateDer::from_pem_slice(self.root_pem.as_bytes()).map_err(|e| failed("root", e))?;
         let mut roots = RootCertStore::empty();
@@ -155,13 +162,13 @@ impl Authority {
     }
 }
 
-fn make_root() -> Result<(String, String), CloudError> {
+fn make_root(leeway: Duration) -> Result<(String, String), CloudError> {
     let key = KeyPair::generate().map_err(|e| failed("root key", e))?;
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name.push(DnType::CommonName, format!("platen cloud root {}", random_hex(4)));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    set_life(&mut parameters, ROOT_LIFE);
+    set_life(&mut parameters, leeway, ROOT_LIFE);
     let certificate = parameters.self_signed(&key).map_err(|e| failed("root certificate", e))?;
     Ok((key.serialize_pem(), certificate.pem()))
 }

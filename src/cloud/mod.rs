@@ -104,8 +104,17 @@ struct Shared {
     broker: Broker,
     authority: Arc<Authority>,
     poll_interval_s: u32,
-    /// Of a hundred uploads, so many are committed and not acknowledged: for trials.
-    lose_acks_percent: u8,
+    trial: Trial,
+}
+
+/// What a cloud does in trials only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trial {
+    /// Of a hundred uploads, so many (at random) are committed and not acknowledged; their stream is broken off instead.
+    pub lose_acks_percent: u8,
+    /// Certificates that it makes hold from now on, and not from an hour ago: before that is the past, also for a box whose
+    /// firmware was built within that hour.
+    pub certificates_from_now: bool,
 }
 
 impl Shared {
@@ -299,34 +308,28 @@ pub async fn release(data_dir: &Path, box_id: &str) -> Result<bool, CloudError> 
 /// # Errors
 /// When ports, folder, database or certificates cannot be used.
 pub async fn start(config: CloudConfig) -> Result<RunningCloud, CloudError> {
-    start_with(config, 0).await
+    start_with(config, Trial::default()).await
 }
 
-/// As [`start`], for trials: of a hundred uploads, so many (at random) are committed and not acknowledged; their stream is
-/// broken off instead.
+/// As [`start`], for trials.
 ///
 /// # Errors
 /// As [`start`].
 #[cfg(feature = "sim")]
-pub async fn start_losing_acks(config: CloudConfig, percent: u8) -> Result<RunningCloud, CloudError> {
-    start_with(config, percent).await
+pub async fn start_for_trial(config: CloudConfig, trial: Trial) -> Result<RunningCloud, CloudError> {
+    start_with(config, trial).await
 }
 
-async fn start_with(config: CloudConfig, lose_acks_percent: u8) -> Result<RunningCloud, CloudError> {
+async fn start_with(config: CloudConfig, trial: Trial) -> Result<RunningCloud, CloudError> {
     if !config.portal_addr.ip().is_loopback() {
         return Err(CloudError::PortalNotLoopback(config.portal_addr));
     }
-    let authority = Arc::new(Authority::open(&config.data_dir)?);
+    let authority = Arc::new(Authority::open_for(&config.data_dir, trial)?);
     let tls = authority.server_config(&config.server_names)?;
     let database = Database::open(&config.data_dir).await?;
     let broker = Broker::default();
-    let shared = Shared {
-        database,
-        broker,
-        authority: authority.clone(),
-        poll_interval_s: config.poll_interval_s,
-        lose_acks_percent,
-    };
+    let shared =
+        Shared { database, broker, authority: authority.clone(), poll_interval_s: config.poll_interval_s, trial };
 
     let listen = async |what, address: SocketAddr, option| {
         TcpListener::bind(address).await.map_err(|source| CloudError::Port { what, address, option, source })

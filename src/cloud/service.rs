@@ -144,7 +144,7 @@ impl Agent for AgentService {
 
 async fn store_batch(shared: &Shared, id: &str, batch: &v1::ReadingBatch) -> Result<v1::UploadAck, Status> {
     match intake::accept(&shared.database, id, batch, now_ms()).await.map_err(internal)? {
-        Outcome::UpTo(_) if fastrand::u8(0..100) < shared.lose_acks_percent => {
+        Outcome::UpTo(_) if fastrand::u8(0..100) < shared.trial.lose_acks_percent => {
             Err(Status::unavailable("this acknowledgement is lost for a trial (--lose-acks)"))
         }
         Outcome::UpTo(contiguous_seq) => Ok(v1::UploadAck { epoch: batch.epoch, contiguous_seq }),

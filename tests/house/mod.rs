@@ -3,11 +3,12 @@
 #![allow(dead_code)] // each trial uses its part
 
 pub mod books;
+pub mod dates;
 pub mod proxy;
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -103,14 +104,31 @@ impl House {
         wait_for_tcp(self.cloud_port);
     }
 
-    /// Gives a box its key and certificate, by the command lines of both. Returns its id.
+    /// What the portal shows at this path: the body.
+    pub fn portal(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.portal_port)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        body.to_owned()
+    }
+
+    /// Gives a box its key and certificate, by the command lines of both. It stands at a site of its own. Returns its id.
     pub fn enrol(&self, name: &str) -> String {
+        self.enrol_at(name, &format!("{name}'s"))
+    }
+
+    /// As [`enrol`](Self::enrol), at a site.
+    pub fn enrol_at(&self, name: &str, site: &str) -> String {
         let (data, request, papers) = (self.box_folder(name), self.at().join("request.pem"), self.at().join("papers"));
         std::fs::create_dir_all(&data).unwrap();
         let asked = run(Command::new(platen()).args(["enroll", "request", "--data"]).arg(&data));
         std::fs::write(&request, asked).unwrap();
         let mut issue = Command::new(env!("CARGO_BIN_EXE_platen-cloud"));
-        issue.args(["issue-box", "--name", name, "--data"]).arg(self.cloud_folder());
+        issue.args(["issue-box", "--name", name, "--site", site, "--data"]).arg(self.cloud_folder());
         run(issue.arg("--out").arg(&papers).arg(&request));
         let id = std::fs::read_to_string(papers.join("box.id")).unwrap().trim().to_owned();
         let mut install = Command::new(platen());
