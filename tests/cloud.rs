@@ -244,6 +244,37 @@ async fn only_a_box_of_this_cloud_is_let_in_and_the_box_believes_only_its_cloud(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_box_is_turned_away_and_enabled_again_in_the_portal_and_stays_in_its_list() {
+    let world = World::new().await;
+    let a_box = world.enrol("box-8").await;
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    session.poll(poll("x", 1_000, 0)).await.unwrap();
+    send(&mut session, batch(9, 1, &[reading("A", 1, 1)])).await.unwrap();
+    let form = format!("token={}", token(&world).await);
+    let (revoke, enable) = (format!("/boxes/{}/revoke", a_box.id), format!("/boxes/{}/enable", a_box.id));
+    assert!(post(&world, &revoke, "token=forged").await.starts_with("HTTP/1.1 403"));
+    assert!(post(&world, &enable, &form).await.starts_with("HTTP/1.1 404"), "it is not turned away yet");
+    assert!(post(&world, &revoke, &form).await.starts_with("HTTP/1.1 303"));
+    assert!(post(&world, &revoke, &form).await.starts_with("HTTP/1.1 404"));
+
+    let error = session.poll(poll("x", 2_000, 1)).await.unwrap_err();
+    assert!(matches!(error, UplinkError::Rejected { .. }), "{error}");
+    let shown = fleet(&world).await;
+    assert_eq!(
+        (&shown["boxes"][0]["turned_away"], &shown["alarms"]),
+        (&true.into(), &serde_json::json!([])),
+        "{shown:#}"
+    );
+    assert_eq!(shown["printers"][0]["serial"], "A", "no printer vanishes");
+    assert!(get(&world, "/").await.contains("/enable"));
+
+    assert!(post(&world, &enable, &form).await.starts_with("HTTP/1.1 303"));
+    let mut session = world.session(&a_box.tls).await.unwrap();
+    session.poll(poll("x", 3_000, 1)).await.unwrap();
+    assert_eq!(fleet(&world).await["boxes"][0]["turned_away"], false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_wakes_the_box_is_told_until_it_ended_and_ends_once() {
     let world = World::new().await;
     let a_box = world.enrol("box").await;

@@ -177,7 +177,7 @@ pub struct ScheduleSection {
 
 impl Default for ScheduleSection {
     fn default() -> Self {
-        Self { poll_interval_s: 300, read_interval_s: 3_600, status_interval_s: 300, scan_interval_s: 86_400 }
+        Self { poll_interval_s: 300, read_interval_s: 3_600, status_interval_s: 60, scan_interval_s: 86_400 }
     }
 }
 

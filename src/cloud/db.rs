@@ -114,8 +114,10 @@ impl Database {
             .map(drop)
     }
 
-    pub(super) async fn revoke(&self, id: &str) -> Result<(), sqlx::Error> {
-        sqlx::query("UPDATE boxes SET revoked = TRUE WHERE id = $1").bind(id).execute(&self.pool).await.map(drop)
+    /// Takes a box's right to connect away. Whether it had it.
+    pub(super) async fn revoke(&self, id: &str) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query("UPDATE boxes SET revoked = TRUE WHERE id = $1 AND NOT revoked").bind(id);
+        Ok(done.execute(&self.pool).await?.rows_affected() > 0)
     }
 
     /// The box that owns a certificate and may connect.
@@ -136,9 +138,10 @@ impl Database {
         Ok(found.is_some())
     }
 
-    /// Gives a box that was turned away its right to connect back.
-    pub(super) async fn enable(&self, id: &str) -> Result<(), sqlx::Error> {
-        sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1").bind(id).execute(&self.pool).await.map(drop)
+    /// Gives a box that was turned away its right to connect back. Whether it was turned away.
+    pub(super) async fn enable(&self, id: &str) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1 AND revoked").bind(id);
+        Ok(done.execute(&self.pool).await?.rows_affected() > 0)
     }
 
     /// Whether a box may still connect.

@@ -130,6 +130,13 @@ impl Shared {
         self.task(box_id, "scan_now").await
     }
 
+    /// Takes a box's right to connect away, and its link. Whether it had the right.
+    async fn revoke(&self, box_id: &str) -> Result<bool, sqlx::Error> {
+        let had = self.database.revoke(box_id).await?;
+        self.broker.drop_session(box_id);
+        Ok(had)
+    }
+
     async fn ping_now(&self, box_id: &str, address: IpAddr) -> Result<String, sqlx::Error> {
         self.task(box_id, &format!("ping {address}")).await
     }
@@ -209,21 +216,20 @@ impl RunningCloud {
     }
 
     /// Gives a box that was turned away its right to connect back. One that has disabled itself meanwhile learns it the next
-    /// time it asks, within about a day.
+    /// time it asks, within about a day. Whether it was turned away.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn enable(&self, box_id: &str) -> Result<(), CloudError> {
+    pub async fn enable(&self, box_id: &str) -> Result<bool, CloudError> {
         Ok(self.shared.database.enable(box_id).await?)
     }
 
-    /// Takes a box's right to connect away.
+    /// Takes a box's right to connect away. Whether it had it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn revoke(&self, box_id: &str) -> Result<(), CloudError> {
-        self.shared.broker.drop_session(box_id);
-        Ok(self.shared.database.revoke(box_id).await?)
+    pub async fn revoke(&self, box_id: &str) -> Result<bool, CloudError> {
+        Ok(self.shared.revoke(box_id).await?)
     }
 
     /// Lets a box go on that was stopped, because somebody has looked. Whether it was stopped.

@@ -25,6 +25,8 @@ const DEVICES_MAX: i64 = 20_000;
 pub(in crate::cloud) struct BoxRow {
     pub name: String,
     pub state: BoxState,
+    /// Turned away: it may not connect.
+    pub is_revoked: bool,
     pub silence: Option<BoxSilence>,
     pub status: Option<v1::BoxStatus>,
     pub ranges: String,
@@ -106,9 +108,9 @@ fn devices_query(condition: &str) -> sqlx::AssertSqlSafe<String> {
 }
 
 impl Database {
-    /// Boxes that were not turned away.
+    /// All boxes, those that were turned away last.
     pub(in crate::cloud) async fn boxes(&self, now_ms: i64) -> Result<Vec<BoxRow>, sqlx::Error> {
-        let rows = sqlx::query("SELECT * FROM boxes WHERE NOT revoked ORDER BY name").fetch_all(&self.pool).await?;
+        let rows = sqlx::query("SELECT * FROM boxes ORDER BY revoked, name").fetch_all(&self.pool).await?;
         let mut boxes = Vec::with_capacity(rows.len());
         for row in rows {
             let state = rows::box_state(&row)?;
@@ -119,10 +121,12 @@ impl Database {
             .fetch_optional(&self.pool)
             .await?;
             let seconds = |column| Ok::<_, sqlx::Error>(u32::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
+            let is_revoked = row.try_get("revoked")?;
             boxes.push(BoxRow {
                 name: row.try_get("name")?,
+                is_revoked,
                 // What is shown is what is known: also of a time when this cloud was down itself.
-                silence: box_silence(&state, 0, now_ms).filter(|_| state.suspended.is_none()),
+                silence: box_silence(&state, 0, now_ms).filter(|_| state.suspended.is_none() && !is_revoked),
                 status: state.status.as_deref().and_then(|bytes| v1::BoxStatus::decode(bytes).ok()),
                 ranges: row.try_get("ranges")?,
                 read_interval_s: seconds("read_interval_s")?,
@@ -266,9 +270,12 @@ fn device_row(row: &SqliteRow, boxes: &[BoxRow], now_ms: i64) -> Result<DeviceRo
         }
         None => None,
     };
-    // A box that is stopped is as good as silent.
+    // A box that is stopped or turned away is as good as silent.
     let stopped = holder.and_then(|holder| {
-        let trouble = Trouble::new(Cause::Suspended, holder.state.suspended.as_ref()?);
+        let trouble = match &holder.state.suspended {
+            _ if holder.is_revoked => Trouble::new(Cause::Refused, "it was turned away"),
+            suspended => Trouble::new(Cause::Suspended, suspended.as_ref()?),
+        };
         Some(BoxSilence { since_ms: holder.state.last_poll_ms.unwrap_or_default(), trouble })
     });
     let box_silence = holder.and_then(|holder| holder.silence.as_ref()).or(stopped.as_ref());

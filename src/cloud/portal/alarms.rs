@@ -48,6 +48,10 @@ fn since(at_ms: i64, now_ms: i64) -> String {
 }
 
 fn of_box(row: &BoxRow, devices: &[DeviceRow], now_ms: i64) -> Vec<Alarm> {
+    if row.is_revoked {
+        // As somebody wanted it.
+        return Vec::new();
+    }
     let alarm = |is_critical, what: String, trouble: Trouble, since_ms| Alarm {
         is_critical,
         box_id: Some(row.state.id.clone()),

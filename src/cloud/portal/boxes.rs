@@ -15,6 +15,9 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
         (Some(_), _) => ("silent", "bad"),
     };
     let (state, class) = if row.state.suspended.is_some() { ("stopped", "bad") } else { (state, class) };
+    if row.is_revoked {
+        return turned_away(row, token);
+    }
     let status = row.status.clone().unwrap_or_default();
     let ranges =
         if row.ranges.is_empty() { "as configured on the box".to_owned() } else { row.ranges.replace('\n', ", ") };
@@ -87,6 +90,31 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                     }
                     button type="submit" { "Save" }
                 }
+            }
+            details #{ "revoke-" (row.state.id) } {
+                summary { "Turn away" }
+                form.ranges method="post" action={ "/boxes/" (row.state.id) "/revoke" } {
+                    input type="hidden" name="token" value=(token);
+                    p { "The box is lost, stolen or not to report any more: it is refused from now on, and nothing is taken from it. What it has delivered stays." }
+                    button type="submit" { "Turn away" }
+                }
+            }
+        }
+    }
+}
+
+/// A box that may not connect.
+fn turned_away(row: &BoxRow, token: &str) -> Markup {
+    html! {
+        article.box {
+            div.head {
+                h3 { (row.name) }
+                span.state.idle { "turned away" }
+            }
+            p { "Its certificate is refused. After five refusals it disables itself and sends nothing into its network; once a day it asks whether it may come back." }
+            form method="post" action={ "/boxes/" (row.state.id) "/enable" } {
+                input type="hidden" name="token" value=(token);
+                button type="submit" { "Enable" }
             }
         }
     }

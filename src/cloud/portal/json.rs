@@ -112,6 +112,7 @@ fn box_json(row: &BoxRow, listening: bool) -> Value {
         "name": row.name,
         "site": row.state.site,
         "last_poll_unix_ms": row.state.last_poll_ms,
+        "turned_away": row.is_revoked,
         "listening": listening,
         "firmware_version": status.map(|status| status.firmware_version.clone()),
         "outbox_pending": status.map(|status| status.outbox_pending),

@@ -48,6 +48,8 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: Cancellat
         .route("/boxes/{id}/ranges", post(ranges))
         .route("/boxes/{id}/schedule", post(schedule::set))
         .route("/boxes/{id}/release", post(release))
+        .route("/boxes/{id}/revoke", post(revoke))
+        .route("/boxes/{id}/enable", post(enable))
         .route("/api/v1/fleet", get(json::fleet))
         .route("/api/v1/printers/{id}", get(json::printer))
         .route("/healthz", get(async || "ok\n"))
@@ -233,6 +235,36 @@ async fn release(
     }
     if !intake::release(&portal.shared.database, &id, now_ms()).await? {
         return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is not stopped.\n").into_response());
+    }
+    Ok(Redirect::to("/").into_response())
+}
+
+/// A box is not to connect any more.
+async fn revoke(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if !portal.shared.revoke(&id).await? {
+        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is turned away already.\n").into_response());
+    }
+    Ok(Redirect::to("/").into_response())
+}
+
+/// A box that was turned away may connect again.
+async fn enable(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    if !portal.shared.database.enable(&id).await? {
+        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is not turned away.\n").into_response());
     }
     Ok(Redirect::to("/").into_response())
 }
