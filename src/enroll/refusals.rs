@@ -48,6 +48,9 @@ struct Kept {
     disabled: Option<Disabled>,
     /// When it was last asked whether the box is enabled again.
     probed_unix_ms: u64,
+    /// A ticket allows one try, now.
+    #[serde(default)]
+    may_try_now: bool,
 }
 
 /// What follows from a refusal.
@@ -87,7 +90,7 @@ impl Refusals {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::error!(%error, "the count of refusals is lost and begins anew");
             }
-            Kept { generation: 1, consecutive: 0, disabled: None, probed_unix_ms: 0 }
+            Kept { generation: 1, consecutive: 0, disabled: None, probed_unix_ms: 0, may_try_now: false }
         });
         Self { path, kept }
     }
@@ -111,9 +114,12 @@ impl Refusals {
     }
 
     /// How long a start must wait before its first try, so that starting again is no way around the spacing. `unit` is a random
-    /// number from 0 to 1.
+    /// number from 0 to 1. The one try that a ticket allows is made at once: whoever enabled the box waits for it.
     #[must_use]
     pub fn wait_after_start(&self, unit: f64) -> Duration {
+        if self.kept.may_try_now {
+            return Duration::ZERO;
+        }
         spacing(self.kept.consecutive, unit)
     }
 
@@ -124,6 +130,7 @@ impl Refusals {
     pub fn count(&mut self, cause: &str, detail: &str, now_unix_ms: u64, unit: f64) -> io::Result<Verdict> {
         let mut next = self.kept.clone();
         next.consecutive = next.consecutive.saturating_add(1);
+        next.may_try_now = false;
         if next.consecutive >= REFUSALS_MAX {
             let disabled = Disabled { cause: cause.to_owned(), detail: detail.to_owned(), at_unix_ms: now_unix_ms };
             next.disabled.get_or_insert(disabled);
@@ -143,7 +150,7 @@ impl Refusals {
         if self.kept.consecutive == 0 && self.kept.disabled.is_none() {
             return Ok(());
         }
-        self.keep(Kept { consecutive: 0, disabled: None, ..self.kept.clone() })
+        self.keep(Kept { consecutive: 0, disabled: None, may_try_now: false, ..self.kept.clone() })
     }
 
     /// How long a disabled box waits before it asks again whether it was enabled. Counted from the last time it asked, also over
@@ -183,7 +190,7 @@ impl Refusals {
         if !cloud_key.has_signed(&signed::retry(nonce, self.kept.generation, box_id), ticket) {
             return Ok(Err(TicketError::NotGenuine));
         }
-        self.keep(Kept { consecutive: REFUSALS_MAX - 1, disabled: None, ..self.kept.clone() })?;
+        self.keep(Kept { consecutive: REFUSALS_MAX - 1, disabled: None, may_try_now: true, ..self.kept.clone() })?;
         Ok(Ok(()))
     }
 
@@ -262,10 +269,12 @@ mod tests {
             assert_eq!(taken, Err(TicketError::NotGenuine), "{what}");
         }
         assert_eq!(refusals.allow_retry(public, "box-1", &nonce, good.as_ref()).unwrap(), Ok(()));
+        assert_eq!(Refusals::open(folder.path()).wait_after_start(1.0), Duration::ZERO, "and it is made at once");
         let mut refusals = Refusals::open(folder.path());
         assert!(refusals.disabled().is_none());
         // Once, and only once.
         assert_eq!(refuse(&mut refusals), Verdict::Disabled);
+        assert!(refusals.wait_after_start(0.0) >= Duration::from_secs(120 * 60));
     }
 
     #[test]
