@@ -14,7 +14,7 @@ use super::outbox::SharedOutbox;
 use super::settings::CloudSettings;
 use super::silent::SilentPrinter;
 use super::standby::Standby;
-use super::status::Status;
+use super::status::{EndedEpoch, Status};
 use super::tasks::{Decision, Outcome, TaskJournal, ping_task};
 use super::{AgentError, BootFacts};
 use crate::cause::{self, Cause, Trouble};
@@ -232,6 +232,11 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         let troubles = self.troubles();
         let status = self.status.borrow();
         let level = self.outbox.level().borrow().clone();
+        let to_ended = |ended: &EndedEpoch| v1::EndedEpoch {
+            epoch: ended.epoch,
+            acknowledged: ended.acknowledged,
+            last_seq: ended.last_seq,
+        };
         v1::BoxStatus {
             firmware_version: status.firmware_version.clone(),
             boot_id: self.boot.boot_id.clone(),
@@ -248,6 +253,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             outbox_acknowledged: level.acknowledged,
             troubles,
             outbox_thinned: level.thinned,
+            ended_epochs: level.ended.iter().map(to_ended).collect(),
             clock_quality: self.clock.now().quality.into(),
             transport: transport.to_owned(),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::status::OutboxStatus;
+use super::status::{EndedEpoch, OutboxStatus};
 use super::updates::Bases;
 use crate::proto::v1;
 use crate::store::{self, Batch, Epoch, Label, Outbox, Recovery, Resend, Seq, StoreError};
@@ -224,11 +224,16 @@ impl Shared {
                 pending: outbox.pending(),
                 acknowledged: outbox.acknowledged_seq().0,
                 thinned: outbox.thinned(),
+                ended: outbox.ended().into_iter().map(to_ended).collect(),
                 trouble,
             },
             None => OutboxStatus { trouble, ..before.clone() },
         }
     }
+}
+
+fn to_ended(ended: store::Ended) -> EndedEpoch {
+    EndedEpoch { epoch: ended.epoch.0, acknowledged: ended.acknowledged.0, last_seq: ended.last.0 }
 }
 
 fn encode(draft: Draft, epoch: Epoch, seq: Seq, bases: &mut Bases) -> store::Draft {

@@ -91,9 +91,23 @@ pub struct OutboxStatus {
     /// Readings of which only the number is left, because the outbox was full; counted since the epoch began.
     #[serde(default)]
     pub thinned: u64,
+    /// Earlier epochs of which something is still held, oldest first.
+    #[serde(default)]
+    pub ended: Vec<EndedEpoch>,
     /// Why nothing can be accepted, where it cannot.
     #[serde(default)]
     pub trouble: Option<String>,
+}
+
+/// An epoch that has ended, of which something is still held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedEpoch {
+    /// Which.
+    pub epoch: u64,
+    /// Up to where the cloud has everything of it, as far as the box knows.
+    pub acknowledged: u64,
+    /// The highest sequence number that is held.
+    pub last_seq: u64,
 }
 
 /// What is known of the LAN.

@@ -101,3 +101,14 @@ pub struct Resend {
     /// How many of what was asked for are not held any more.
     pub lost: u64,
 }
+
+/// An epoch in which no number is given any more, and of which something is still held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub epoch: Epoch,
+    /// Up to where the cloud holds everything of it, as it said itself.
+    pub acknowledged: Seq,
+    /// The highest number that is held.
+    pub last: Seq,
+}

@@ -57,7 +57,7 @@ mod thinning;
 mod thinning_tests;
 mod walk;
 
-pub use entry::{Batch, Content, Draft, Entry, Label, Resend};
+pub use entry::{Batch, Content, Draft, Ended, Entry, Label, Resend};
 pub use error::StoreError;
 pub use inventory::{Inventory, KnownPrinter};
 pub use limits::{

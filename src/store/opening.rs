@@ -225,9 +225,10 @@ impl Reader<'_> {
             let standing = if name.first == flawed.from { flawed.standing } else { Standing::Behind };
             self.set_aside.insert(name.clone(), standing);
         }
-        // No number is given in it any more; what is not there any more is not awaited.
-        let found = generation.segments.back().map_or(0, |segment| segment.last.0);
-        generation.state.reached = generation.state.reached.min(found.max(generation.state.acknowledged));
+        // No number is given in it any more; what is not there any more is neither awaited nor sent again.
+        let found = generation.segments.back().map_or(generation.state.released, |segment| segment.last.0);
+        generation.state.reached = generation.state.reached.min(found);
+        generation.state.acknowledged = generation.state.acknowledged.min(found);
         generation
     }
 

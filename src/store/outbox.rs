@@ -14,7 +14,7 @@ use super::limits::{Limits, MAX_APPEND_BYTES, MAX_PAYLOAD_BYTES, ROOM_PERCENT};
 use super::opening::{self, Opened, Recovery};
 use super::record::{RECORD_HEAD_BYTES, SEGMENT_HEADER_BYTES, next_chain, write_record, write_segment_header};
 use super::state::{AgeClock, EpochState, State};
-use super::{Draft, Epoch, Seq, StoreError};
+use super::{Draft, Ended, Epoch, Seq, StoreError};
 use crate::sys::{Entropy, Fs, FsFile, FsLock, SystemEntropy, SystemFs};
 
 /// Name of the file whose lock says that the outbox is open.
@@ -111,6 +111,17 @@ impl Outbox {
     #[must_use]
     pub fn acknowledged_seq(&self) -> Seq {
         self.current.state.acknowledged()
+    }
+
+    /// The epochs before [`epoch`](Self::epoch) of which something is still held, oldest first: they wait, or are kept for
+    /// a cloud that [asks again](Self::resend_from). At most 16.
+    #[must_use]
+    pub fn ended(&self) -> Vec<Ended> {
+        let ended = |generation: &Generation| {
+            let epoch = generation.state.epoch();
+            Ended { epoch, acknowledged: generation.state.acknowledged(), last: generation.last() }
+        };
+        self.closed.iter().map(ended).collect()
     }
 
     /// Payloads accepted and not yet acknowledged, in all epochs.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Content, Draft, Epoch, Label, Limits, NewEpoch, Outbox, Recovery, Resend, Seq, StoreError, TAIL_S};
-use crate::sys::{Fault, FaultFs, SystemEntropy};
+use crate::sys::{Fault, FaultFs, Fs as _, SystemEntropy};
 
 const DIR: &str = "/box/outbox";
 const LIMITS: Limits = Limits { max_total_bytes: 40_000, segment_bytes: 500 };
@@ -206,6 +206,32 @@ fn a_closed_epoch_is_kept_as_long_as_its_tail() {
     outbox.acknowledge(old, kept_up_to, NOW + 6 * DAY_S).unwrap();
     live(&mut outbox, NOW + 6 * DAY_S, NOW + 14 * DAY_S);
     assert!(matches!(outbox.resend_from(old, Seq(3)), Err(StoreError::UnknownEpoch(_))));
+}
+
+#[test]
+fn of_an_ended_epoch_it_is_told_what_is_held_and_what_is_gone_is_not_awaited() {
+    let fs = FaultFs::default();
+    let (mut outbox, _) = open(&fs);
+    append(&mut outbox, 20);
+    let old = outbox.epoch();
+    assert_eq!(outbox.ended(), []);
+    outbox.acknowledge(old, Seq(20), NOW).unwrap();
+    drop(outbox);
+    // The newest file is gone, and with it what the cloud has acknowledged.
+    let newest = segments(&fs).pop().unwrap();
+    fs.remove(&newest).unwrap();
+    let (outbox, recovery) = open(&fs);
+    assert!(matches!(recovery.new_epoch, Some(NewEpoch::Damaged { .. })), "{recovery:?}");
+    drop(outbox);
+    let (mut outbox, _) = open(&fs);
+    let [ended] = outbox.ended()[..] else { panic!("{:?}", outbox.ended()) };
+    assert_eq!((ended.epoch, ended.acknowledged), (old, ended.last));
+    assert!(ended.last.0 > 10 && ended.last.0 < 20, "{ended:?}");
+    assert_eq!(outbox.pending(), 0);
+    outbox.resend_from(old, Seq(3)).unwrap();
+    assert_eq!(waiting(&mut outbox), (3..=ended.last.0).collect::<Vec<_>>());
+    outbox.acknowledge(old, ended.last, NOW).unwrap();
+    assert_eq!(outbox.pending(), 0, "nothing waits that is not there");
 }
 
 #[test]

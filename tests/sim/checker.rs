@@ -82,25 +82,15 @@ pub fn accepted(told: &Told, findings: &mut Findings) -> Accepted {
     accepted
 }
 
-/// What is accepted and not in the cloud, and should be. Two things are no fault of what is tried here:
-/// * `may_have_given_up`: on a small disk what was acknowledged makes room, and is gone when a restored cloud asks for it;
-/// * a box tells the cloud only of its present epoch what it believes delivered (`BoxStatus.outbox_acknowledged`), so a restored
-///   cloud asks for nothing of an epoch that has ended. To be taken out when the contract has more than one.
+/// What is accepted and not in the cloud, and should be. `may_have_given_up`: on a small disk what was acknowledged makes room, and
+/// is gone when a restored cloud asks for it.
 pub fn undelivered(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up: bool) -> Vec<(String, u64, u64)> {
     let there: BTreeSet<_> = rows.iter().map(|row| (row.key.box_id.as_str(), row.key.epoch, row.key.seq)).collect();
     let missing = accepted.keys().filter(|key| !there.contains(&(key.0.as_str(), key.1, key.2)));
     let acknowledged = acknowledged(told);
-    let mut present: HashMap<&str, u64> = HashMap::new();
-    for (_, event) in &told.events {
-        if let Event::Polled { box_id, epoch, .. } = event {
-            present.insert(box_id, *epoch);
-        }
-    }
-    let is_excused = |key: &&(String, u64, u64)| {
-        let was_there = acknowledged.get(&(key.0.clone(), key.1)).is_some_and(|up_to| *up_to >= key.2);
-        was_there && (may_have_given_up || present.get(key.0.as_str()) != Some(&key.1))
-    };
-    missing.filter(|key| !is_excused(key)).cloned().collect()
+    let was_there =
+        |key: &(String, u64, u64)| acknowledged.get(&(key.0.clone(), key.1)).is_some_and(|up_to| *up_to >= key.2);
+    missing.filter(|key| !(may_have_given_up && was_there(key))).cloned().collect()
 }
 
 /// Judges a history that has come to rest. `may_have_given_up`: the boxes' disks are so small that what was acknowledged may

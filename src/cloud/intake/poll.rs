@@ -14,6 +14,9 @@ const BOOTS_MAX: usize = 32;
 /// Silent printers that are taken down of one poll: the contract's limit.
 const SILENT_MAX: usize = 1_000;
 
+/// Epochs that have ended, of one poll: the contract's limit.
+const ENDED_MAX: usize = 16;
+
 /// What became of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Polled {
@@ -74,7 +77,7 @@ pub async fn poll<R: Rows>(
     }
     work.put_box(&state).await?;
     take_silences(&mut work, &state, &request.silent, now_ms).await?;
-    let resend = ask_again(&mut work, &state, &status, progress).await?;
+    let resend = ask_again(&mut work, &state, &status).await?;
     bound_by_poll(&mut work, &state, &status, now_ms).await?;
     let standby = lease::at_poll(&mut work, &state, now_ms).await?;
     work.commit().await?;
@@ -255,21 +258,30 @@ async fn take_silences<W: Work>(
     work.put_silences(&state.id, &silences).await
 }
 
-/// What the box believes delivered and the cloud does not hold, after it was restored from a backup.
+/// What the box believes delivered and the cloud does not hold, after it was restored from a backup: of the present epoch, and of
+/// those that have ended and are not let go yet.
 async fn ask_again<W: Work>(
     work: &mut W,
     state: &BoxState,
     status: &v1::BoxStatus,
-    progress: Option<Progress>,
 ) -> Result<Vec<v1::Resend>, W::Error> {
-    let mut progress = progress.unwrap_or_default();
-    if status.outbox_epoch == 0 || progress.contiguous_seq >= status.outbox_acknowledged {
-        return Ok(Vec::new());
+    let ended = status.ended_epochs.iter().take(ENDED_MAX).map(|ended| (ended.epoch, ended.acknowledged));
+    let present = (status.outbox_epoch, status.outbox_acknowledged);
+    let mut resend = Vec::new();
+    for (epoch, acknowledged) in ended.chain([present]) {
+        if epoch == 0 || acknowledged == 0 {
+            continue;
+        }
+        let mut progress = work.progress(&state.id, epoch).await?.unwrap_or_default();
+        if progress.contiguous_seq >= acknowledged {
+            continue;
+        }
+        progress.acknowledged_seq = progress.acknowledged_seq.max(acknowledged);
+        progress.asked = progress.asked.saturating_add(1);
+        work.put_progress(&state.id, epoch, &progress).await?;
+        resend.push(v1::Resend { epoch, from_seq: progress.contiguous_seq + 1 });
     }
-    progress.acknowledged_seq = progress.acknowledged_seq.max(status.outbox_acknowledged);
-    progress.asked = progress.asked.saturating_add(1);
-    work.put_progress(&state.id, status.outbox_epoch, &progress).await?;
-    Ok(vec![v1::Resend { epoch: status.outbox_epoch, from_seq: progress.contiguous_seq + 1 }])
+    Ok(resend)
 }
 
 /// It was not later than now when the box had been running for so long: that bounds what is not dated yet.

@@ -46,6 +46,7 @@ over_both! {
     an_old_copy_of_a_box_is_noticed_and_a_released_one_goes_on => restored;
     two_boxes_with_one_certificate_are_noticed_and_a_late_poll_is_none => cloned;
     a_restored_cloud_asks_for_what_it_lacks_and_passes_over_what_is_gone => resend;
+    a_restored_cloud_asks_for_epochs_that_have_ended_as_well => ended;
     an_anchor_dates_what_was_taken_before_it => anchored;
     a_printer_is_taken_over_within_three_polls_and_nothing_is_doubled => takeover;
     a_printer_that_its_holder_cannot_read_is_read_by_another => takeover_of_one;
@@ -259,6 +260,41 @@ async fn resend<R: Rows<Error: Debug>>(rows: &R) {
     assert_eq!(send(rows, "c", &readings(11..=12)).await, Outcome::UpTo(3));
     assert_eq!(send(rows, "c", &readings(8..=10)).await, Outcome::UpTo(12));
     assert!(welcome(ask(rows, "c", believes(12), NOON).await).0.is_empty());
+}
+
+async fn ended<R: Rows<Error: Debug>>(rows: &R) {
+    send(rows, "c", &readings(1..=3)).await;
+    let ended = |epoch, acknowledged| v1::EndedEpoch { epoch, acknowledged, last_seq: 8 };
+    let now = |ended_epochs| v1::BoxStatus { outbox_epoch: 10, ended_epochs, ..status("boot", 99_000, 0) };
+    let (asked, _) = welcome(ask(rows, "c", now(vec![ended(7, 4), ended(9, 8), ended(0, 8), ended(8, 0)]), NOON).await);
+    assert_eq!(asked, [v1::Resend { epoch: 7, from_seq: 1 }, v1::Resend { epoch: 9, from_seq: 4 }]);
+    // What is not there any more is passed over, as in the present epoch.
+    assert_eq!(send(rows, "c", &readings(6..=8)).await, Outcome::UpTo(8));
+    assert!(welcome(ask(rows, "c", now(vec![ended(9, 8)]), NOON).await).0.is_empty());
+    // Of more than the contract has, the rest is not looked at.
+    let many = (100..200).map(|epoch| ended(epoch, 1)).collect();
+    assert_eq!(welcome(ask(rows, "c", now(many), NOON).await).0.len(), 16);
+    // A box that does not know the field.
+    assert!(welcome(ask(rows, "c", now(Vec::new()), NOON).await).0.is_empty());
+}
+
+/// The status as a cloud has it that was made before boxes told of ended epochs.
+#[derive(Clone, PartialEq, prost::Message)]
+struct OldStatus {
+    #[prost(uint64, tag = "6")]
+    outbox_epoch: u64,
+    #[prost(uint64, tag = "13")]
+    outbox_acknowledged: u64,
+}
+
+#[test]
+fn a_cloud_that_knows_nothing_of_ended_epochs_reads_the_status_as_before() {
+    let ended_epochs = vec![v1::EndedEpoch { epoch: 7, acknowledged: 4, last_seq: 8 }];
+    let new = v1::BoxStatus { outbox_acknowledged: 5, ended_epochs, ..status("boot", 99_000, 12) };
+    let old = OldStatus::decode(new.encode_to_vec().as_slice()).unwrap();
+    assert_eq!(old, OldStatus { outbox_epoch: 9, outbox_acknowledged: 5 });
+    let told = v1::BoxStatus::decode(old.encode_to_vec().as_slice()).unwrap();
+    assert_eq!((told.outbox_epoch, told.ended_epochs), (9, vec![]));
 }
 
 fn stamp(boot: &str, mono_ms: u64, wall_ms: i64, quality: v1::ClockQuality) -> v1::Taken {
