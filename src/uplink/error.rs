@@ -126,6 +126,24 @@ pub enum UplinkError {
         /// Whether it is proven that our cloud says so. A refusal in the handshake is not: anybody on the way can send it.
         proven: bool,
     },
+    /// The relay shows a key that is not pinned.
+    #[error(
+        "tls-inspected: by {shown}: this is the SSH key that {authority} shows, and it is not pinned: something may be reading SSH here (exempt {authority} from inspection), or the pinned keys are not this relay's"
+    )]
+    WrongHostKey {
+        /// Host and port.
+        authority: String,
+        /// The key's fingerprint ("SHA256:…"), or what is wrong with it; escaped.
+        shown: String,
+    },
+    /// The relay does not take the box's key. Nothing proves that to be the cloud's will: it disables no box.
+    #[error("refused: {authority} does not accept this box's key for SSH ({detail})")]
+    KeyRefused {
+        /// Host and port.
+        authority: String,
+        /// How it said so, escaped.
+        detail: String,
+    },
     /// Certificate, key or roots of the box cannot be used.
     #[error("refused: the box's identity cannot be used: {0}")]
     Identity(String),
@@ -176,6 +194,10 @@ impl UplinkError {
             Self::Tls { detail, .. } => (Cause::TlsRefused, detail.clone()),
             Self::Clock { detail, .. } => (Cause::Clock, detail.clone()),
             Self::Rejected { detail, cause, .. } => (*cause, detail.clone()),
+            Self::WrongHostKey { authority, shown } => {
+                (Cause::TlsInspected, format!("by {shown} (SSH key of {authority})"))
+            }
+            Self::KeyRefused { authority, detail } => (Cause::Refused, format!("{authority} (SSH): {detail}")),
             Self::Identity(detail) => (Cause::Refused, detail.clone()),
             Self::Busy { call, detail, .. } => (Cause::CloudBusy, format!("{call}: {detail}")),
             Self::Call { call, code, message } => (Cause::Contract, format!("{call}: {code:?}: {message}")),
@@ -295,7 +317,9 @@ mod tests {
             UplinkError::Expired { authority: authority.clone(), detail: detail.clone(), clock_is_a_guess: false },
             UplinkError::WrongName { authority: authority.clone(), detail: detail.clone() },
             UplinkError::Tls { authority: authority.clone(), detail: detail.clone() },
-            UplinkError::Clock { authority, detail: detail.clone() },
+            UplinkError::Clock { authority: authority.clone(), detail: detail.clone() },
+            UplinkError::WrongHostKey { authority: authority.clone(), shown: "SHA256:x".to_owned() },
+            UplinkError::KeyRefused { authority, detail: detail.clone() },
             rejected(Cause::Refused, true),
             rejected(Cause::Suspended, true),
             rejected(Cause::Refused, false),

@@ -11,6 +11,14 @@ use tokio::net::TcpStream;
 
 /// Of what the peer says first, so much is kept, in bytes: enough for a status line.
 const FIRST_MAX_BYTES: usize = 128;
+/// Of an answer in a protocol that was not expected, so much is quoted, in bytes.
+const QUOTE_MAX_BYTES: usize = 80;
+
+/// The first line of what a peer said first, for a person: cut and escaped.
+pub(super) fn quoted(first: &[u8]) -> String {
+    let line = first.split(|octet| matches!(octet, b'\r' | b'\n')).next().unwrap_or_default();
+    String::from_utf8_lossy(line.get(..QUOTE_MAX_BYTES).unwrap_or(line)).escape_debug().to_string()
+}
 
 /// What is known of a connection. Clones are the same.
 #[derive(Debug, Clone, Default)]

@@ -16,14 +16,13 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::error::{UplinkError, is_about_our_certificate, tls_error_in};
+use super::tap::quoted;
 use super::time::date;
 use super::x509;
 use crate::cause::Cause;
 
 /// Times at which a chain is looked at: each certificate of a sane one may move it once.
 const LOOKS_MAX: usize = 8;
-/// Of an answer that is no TLS, so much is quoted, in bytes.
-const QUOTE_MAX_BYTES: usize = 80;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +155,7 @@ fn speaks_no_tls(authority: &str, first: &[u8]) -> Option<UplinkError> {
     if first.first().is_none_or(|octet| *octet < 0x20) {
         return None;
     }
-    let line = first.split(|octet| matches!(octet, b'\r' | b'\n')).next().unwrap_or_default();
-    let quote = String::from_utf8_lossy(line.get(..QUOTE_MAX_BYTES).unwrap_or(line)).escape_debug().to_string();
-    let authority = authority.to_owned();
+    let (quote, authority) = (quoted(first), authority.to_owned());
     Some(if first.starts_with(b"HTTP/") || first.starts_with(b"<") {
         UplinkError::CaptivePortal { authority, answer: quote }
     } else {
