@@ -12,6 +12,8 @@ use common::pki::Ca;
 use common::stand_in::{Answer, SignedBy, StandIn};
 use common::{Peer, command, free_tcp_port, have, in_time, wait_for_tcp};
 use platen::cause::Cause;
+use platen::cloud::{self, CloudConfig, RunningCloud};
+use platen::enroll::IdentityFolder;
 use platen::proto::v1;
 use platen::uplink::{
     Cloud, CloudSession, Dialer, Endpoint, GrpcCloud, LinkState, Proxy, RootDomain, TlsSettings, UplinkError, WakeLink,
@@ -176,63 +178,6 @@ async fn a_cloud_behind_something_that_speaks_http_1_only_is_reached_at_once() {
     assert_eq!(world.cloud.state.calls(), ["Poll", "UploadReadings", "UploadReadings"]);
 }
 
-/// tinyproxy, with a user and a password where there is one.
-struct TinyProxy {
-    port: u16,
-    log: std::path::PathBuf,
-    _folder: tempfile::TempDir,
-    _process: Peer,
-}
-
-impl TinyProxy {
-    fn start(allowed_port: u16, log_in: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (port, log) = (free_tcp_port(), folder.path().join("log"));
-        let log_in = log_in.map(|both| format!("BasicAuth {both}\n")).unwrap_or_default();
-        let text = format!(
-            "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nConnectPort {allowed_port}\nLogFile \"{}\"\nLogLevel Info\n{log_in}",
-            log.display()
-        );
-        let file = folder.path().join("tinyproxy.conf");
-        std::fs::write(&file, text).unwrap();
-        let process = Peer(command("tinyproxy").arg("-d").arg("-c").arg(&file).spawn().unwrap());
-        wait_for_tcp(port);
-        Self { port, log, _folder: folder, _process: process }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tinyproxy_opens_the_way_with_and_without_a_log_in_and_is_named_where_it_does_not() {
-    if !have("tinyproxy") {
-        return;
-    }
-    let world = World::new(H2).await;
-    let by = async |proxy: &str| {
-        let dialer = world.dialer(Some(Proxy::parse(proxy).unwrap()));
-        poll(&GrpcCloud::new(dialer, endpoint("https", world.cloud.port))).await
-    };
-    let open = TinyProxy::start(world.cloud.port, None);
-    assert_eq!(by(&format!("127.0.0.1:{}", open.port)).await.unwrap(), "h2");
-    let closed = TinyProxy::start(443, None);
-    let error = by(&format!("127.0.0.1:{}", closed.port)).await.unwrap_err();
-    assert_eq!(error.trouble().cause, Cause::Proxy, "{error}");
-
-    let guarded = TinyProxy::start(world.cloud.port, Some("box sesame"));
-    for (log_in, cause) in [("", Some(Cause::Proxy407)), ("box:wrong@", Some(Cause::Proxy407)), ("box:sesame@", None)] {
-        let result = by(&format!("http://{log_in}127.0.0.1:{}", guarded.port)).await;
-        match cause {
-            None => assert_eq!(result.unwrap(), "h2"),
-            Some(cause) => {
-                let error = result.unwrap_err();
-                assert_eq!(error.trouble().cause, cause, "{error}");
-                assert!(!error.to_string().contains("wrong"), "{error}");
-            }
-        }
-    }
-    let log = std::fs::read_to_string(&guarded.log).unwrap();
-    assert!(log.contains("CONNECT localhost") && !log.contains("Proxy-Authorization"), "{log}");
-}
-
 /// A log-in page in the place of the proxy, and of the cloud: it is named, and sees no password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_captive_portal_is_named_and_sees_no_password() {
@@ -299,29 +244,84 @@ async fn invariant_7_tls_old_versions_and_weak_suites_are_refused() {
     }
 }
 
+/// A cloud with its own broker, and a box that it knows.
+struct RealCloud {
+    folder: tempfile::TempDir,
+    config: CloudConfig,
+    cloud: RunningCloud,
+    box_id: String,
+    dialer: Dialer,
+}
+
+impl RealCloud {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let free = ([127, 0, 0, 1], 0).into();
+        let mut config = CloudConfig {
+            data_dir: folder.path().join("cloud"),
+            device_addr: free,
+            portal_addr: free,
+            server_names: vec!["localhost".to_owned()],
+            poll_interval_s: 300,
+        };
+        let cloud = cloud::start(config.clone()).await.unwrap();
+        config.device_addr = cloud.device_addr();
+        let identity = IdentityFolder::in_data_dir(&folder.path().join("box"));
+        let issued = cloud.issue_box(&identity.request().unwrap(), "box").await.unwrap();
+        identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
+        let dialer = Dialer::new(TlsSettings::new(&identity.load().unwrap().tls).unwrap(), None);
+        Self { folder, config, cloud, box_id: issued.box_id, dialer }
+    }
+
+    fn port(&self) -> u16 {
+        self.config.device_addr.port()
+    }
+
+    /// The wake-up link to this port; what it says of itself, and its wake-ups. Runs until it is stopped.
+    fn wake_link(&self, port: u16, stop: &CancellationToken) -> (watch::Receiver<LinkState>, mpsc::Receiver<()>) {
+        let (state, link) = watch::channel(LinkState::Connecting);
+        let (wake, wakes) = mpsc::channel(1);
+        let config = WakeLinkConfig {
+            endpoint: endpoint("wss", port),
+            box_id: self.box_id.clone(),
+            runtime_dir: self.folder.path().to_owned(),
+        };
+        tokio::spawn(WakeLink::new(config, self.dialer.clone(), state, wake).run(stop.clone()));
+        (link, wakes)
+    }
+}
+
+async fn wait_until_up(link: &mut watch::Receiver<LinkState>, wakes: &mut mpsc::Receiver<()>) {
+    in_time("the link", link.wait_for(|state| *state == LinkState::Up)).await.unwrap();
+    in_time("its wake-up", wakes.recv()).await.unwrap();
+}
+
+/// The waits here are a minute at most, a fifth of the time between two polls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clouds_broker_restarts_and_wakes_the_box_again_before_its_next_poll() {
+    let mut real = RealCloud::start().await;
+    let stop = CancellationToken::new();
+    let (mut link, mut wakes) = real.wake_link(real.port(), &stop);
+    wait_until_up(&mut link, &mut wakes).await;
+    for _ in 0..2 {
+        real.cloud.shutdown().await;
+        in_time("losing it", link.wait_for(|state| matches!(state, LinkState::Down(_)))).await.unwrap();
+        real.cloud = cloud::start(real.config.clone()).await.unwrap();
+        wait_until_up(&mut link, &mut wakes).await;
+        real.cloud.scan_now(&real.box_id).await.unwrap();
+        in_time("a wake-up", wakes.recv()).await.unwrap();
+    }
+    stop.cancel();
+    real.cloud.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wake_up_link_notices_a_frozen_line_within_a_minute_and_is_back_when_it_thaws() {
-    use platen::cloud::{self, CloudConfig};
-    use platen::enroll::IdentityFolder;
-    let folder = tempfile::tempdir().unwrap();
-    let free = ([127, 0, 0, 1], 0).into();
-    let cloud = cloud::start(CloudConfig {
-        data_dir: folder.path().join("cloud"),
-        device_addr: free,
-        portal_addr: free,
-        server_names: vec!["localhost".to_owned()],
-        poll_interval_s: 300,
-    })
-    .await
-    .unwrap();
-    let identity = IdentityFolder::in_data_dir(&folder.path().join("box"));
-    let issued = cloud.issue_box(&identity.request().unwrap(), "box").await.unwrap();
-    identity.install(&issued.box_id, &issued.certificate_pem, &issued.root_pem).unwrap();
-    let dialer = Dialer::new(TlsSettings::new(&identity.load().unwrap().tls).unwrap(), None);
-    let line = FaultProxy::before(cloud.device_addr().port()).await;
+    let real = RealCloud::start().await;
+    let line = FaultProxy::before(real.port()).await;
 
     // The real cloud also takes the calls where only HTTP/1.1 passes.
-    let by_web = GrpcCloud::new(dialer.clone(), endpoint("https", line.port));
+    let by_web = GrpcCloud::new(real.dialer.clone(), endpoint("https", line.port));
     line.set(Fault::ResetHttp2);
     let mut travelled = Vec::new();
     for _ in 0..4 {
@@ -335,27 +335,17 @@ async fn the_wake_up_link_notices_a_frozen_line_within_a_minute_and_is_back_when
     assert_eq!(travelled, [None, None, None, Some("grpc-web")]);
     line.set(Fault::None);
 
-    let (state, mut link) = watch::channel(LinkState::Connecting);
-    let (wake, mut wakes) = mpsc::channel(1);
-    let config = WakeLinkConfig {
-        endpoint: endpoint("wss", line.port),
-        box_id: issued.box_id.clone(),
-        runtime_dir: folder.path().to_owned(),
-    };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(WakeLink::new(config, dialer, state, wake).run(stop.clone()));
-    in_time("connecting", link.wait_for(|state| *state == LinkState::Up)).await.unwrap();
-    in_time("the wake-up for connecting", wakes.recv()).await.unwrap();
+    let (mut link, mut wakes) = real.wake_link(line.port, &stop);
+    wait_until_up(&mut link, &mut wakes).await;
     line.set(Fault::Freeze);
     in_time("noticing that nothing moves", link.wait_for(|state| *state != LinkState::Up)).await.unwrap();
     line.set(Fault::None);
-    in_time("coming back", link.wait_for(|state| *state == LinkState::Up)).await.unwrap();
-    in_time("the wake-up for coming back", wakes.recv()).await.unwrap();
+    wait_until_up(&mut link, &mut wakes).await;
     // Through latency and slices it wakes all the same.
     line.set(Fault::Slices);
-    cloud.scan_now(&issued.box_id).await.unwrap();
+    real.cloud.scan_now(&real.box_id).await.unwrap();
     in_time("a wake-up", wakes.recv()).await.unwrap();
     stop.cancel();
-    running.await.unwrap().unwrap();
-    cloud.shutdown().await;
+    real.cloud.shutdown().await;
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     Slices,
     /// Nothing moves, and nothing is closed: half open.
     Freeze,
+    /// So after so many octets of the server's.
+    FreezeAfter(usize),
     /// Connections are reset.
     Reset,
     /// Reset after so many octets of the server's.
@@ -34,6 +36,8 @@ pub struct FaultProxy {
     pub port: u16,
     fault: watch::Sender<Fault>,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    octets_down: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -50,14 +54,21 @@ impl FaultProxy {
         let port = listener.local_addr().unwrap().port();
         let (fault, mode) = watch::channel(Fault::None);
         let connections = Arc::new(AtomicUsize::new(0));
-        let counted = connections.clone();
+        let open = Arc::new(AtomicUsize::new(0));
+        let octets_down = Arc::new(AtomicUsize::new(0));
+        let (counted, still, down) = (connections.clone(), open.clone(), octets_down.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(carry(client, target, mode.clone()));
+                still.fetch_add(1, Ordering::Relaxed);
+                let (still, mode, down) = (still.clone(), mode.clone(), down.clone());
+                tokio::spawn(async move {
+                    carry(client, target, mode, &down).await;
+                    still.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
-        Self { port, fault, connections, task }
+        Self { port, fault, connections, open, octets_down, task }
     }
 
     pub fn set(&self, fault: Fault) {
@@ -68,9 +79,19 @@ impl FaultProxy {
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
+
+    /// Octets of the server's that went through, of all connections.
+    pub fn octets_down(&self) -> usize {
+        self.octets_down.load(Ordering::Relaxed)
+    }
+
+    /// Connections that have not ended.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
 }
 
-async fn carry(client: TcpStream, target: u16, mode: watch::Receiver<Fault>) {
+async fn carry(client: TcpStream, target: u16, mode: watch::Receiver<Fault>, down: &AtomicUsize) {
     if *mode.borrow() == Fault::Reset {
         return reset(&client);
     }
@@ -82,7 +103,7 @@ async fn carry(client: TcpStream, target: u16, mode: watch::Receiver<Fault>) {
     let (mut reset_now, offers_http2) = (mode.clone(), watch::channel(false).0);
     let ended = tokio::select! {
         ended = pump(from_client, to_server, mode.clone(), Way::Up(&offers_http2)) => ended,
-        ended = pump(from_server, to_client, mode, Way::Down(&offers_http2)) => ended,
+        ended = pump(from_server, to_client, mode, Way::Down(down)) => ended,
         _ = reset_now.wait_for(|fault| *fault == Fault::Reset) => End::Reset,
     };
     if ended == End::Reset {
@@ -100,10 +121,10 @@ enum End {
     Reset,
 }
 
-/// From the client, or from the server; either knows what the client has offered.
+/// From the client, with what it has offered; or from the server, with how much came.
 enum Way<'a> {
     Up(&'a watch::Sender<bool>),
-    Down(&'a watch::Sender<bool>),
+    Down(&'a AtomicUsize),
 }
 
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Fault>, way: Way<'_>) -> End {
@@ -123,6 +144,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
                 piece = &buffer[..most.saturating_sub(passed)];
                 end = Some(if matches!(fault, Fault::ResetAfter(_)) { End::Reset } else { End::Close });
             }
+            (Fault::FreezeAfter(most), Way::Down(_)) if passed + read > most => {
+                let _gone = mode.wait_for(|now| *now != fault).await;
+            }
             (Fault::ResetHttp2, Way::Up(offers)) => {
                 if passed == 0 {
                     offers.send_replace(piece.windows(3).any(|three| three == b"\x02h2"));
@@ -134,6 +158,9 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
             _ => {}
         }
         passed += read;
+        if let Way::Down(count) = &way {
+            count.fetch_add(piece.len(), Ordering::Relaxed);
+        }
         let written = if fault == Fault::Slices { in_slices(&mut to, piece).await } else { to.write_all(piece).await };
         if written.is_err() {
             return End::Close;

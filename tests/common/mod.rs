@@ -2,7 +2,10 @@
 #![allow(dead_code)] // each test uses its part
 
 pub mod faults;
+pub mod inspector;
 pub mod pki;
+pub mod proxies;
+pub mod sshd;
 #[cfg(feature = "cloud")]
 pub mod stand_in;
 

@@ -41,6 +41,11 @@ impl Ca {
         self.issuer.pem()
     }
 
+    /// The authority whole, certificate and key: for a proxy that issues certificates.
+    pub fn pem(&self) -> String {
+        format!("{}{}", self.issuer.pem(), self.issuer.key().serialize_pem())
+    }
+
     /// A certificate that is good from one day to another; for ever where there are none.
     pub fn issue(&self, name: &str, days: Option<(Days, Days)>) -> Issued {
         let key = KeyPair::generate().unwrap();
@@ -70,12 +75,27 @@ impl Ca {
         self.server_with_key(&shown.certificate_pem, &shown.key_pem, alpn)
     }
 
+    /// TLS of a server that shows a certificate and wants none.
+    pub fn server_for_all(shown: &Issued, alpn: &[&[u8]]) -> rustls::ServerConfig {
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                chain(&shown.certificate_pem),
+                PrivateKeyDer::from_pem_slice(shown.key_pem.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        config
+    }
+
     /// As [`server`](Self::server); key and certificate need not belong together.
     pub fn server_with_key(&self, certificate_pem: &str, key_pem: &str, alpn: &[&[u8]]) -> rustls::ServerConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.root_pem().as_bytes()).unwrap()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap();
-        let chain = CertificateDer::pem_slice_iter(certificate_pem.as_bytes()).map(Result::unwrap).collect();
+        let chain = chain(certificate_pem);
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).unwrap();
         let key = provider().key_provider.load_private_key(key).unwrap();
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
@@ -86,4 +106,8 @@ impl Ca {
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         config
     }
+}
+
+fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap).collect()
 }
