@@ -125,6 +125,7 @@ async fn a_half_open_connection_is_noticed_within_twenty_seconds_and_the_next_ro
         let UplinkError::Timeout { seconds, .. } = &error else { panic!("{at}: {error}") };
         // The limit of time itself, and how long it took with what a busy machine adds.
         assert!(*seconds <= 20 && began.elapsed() < Duration::from_secs(45), "{at}: {error}, {:?}", began.elapsed());
+        println!("frozen in {at}: noticed after {:.1?}", began.elapsed());
         line.set(Fault::None);
         in_time("a round after it", poll(&cloud)).await.unwrap();
     };
@@ -339,7 +340,9 @@ async fn the_wake_up_link_notices_a_frozen_line_within_a_minute_and_is_back_when
     let (mut link, mut wakes) = real.wake_link(line.port, &stop);
     wait_until_up(&mut link, &mut wakes).await;
     line.set(Fault::Freeze);
+    let began = Instant::now();
     in_time("noticing that nothing moves", link.wait_for(|state| *state != LinkState::Up)).await.unwrap();
+    println!("wake-up link frozen: noticed after {:.1?}", began.elapsed());
     line.set(Fault::None);
     wait_until_up(&mut link, &mut wakes).await;
     // Through latency and slices it wakes all the same.

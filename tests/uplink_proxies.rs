@@ -106,10 +106,9 @@ impl World {
 
     async fn ssh(&self, dialer: Dialer) -> Result<(), Trouble> {
         let relay = Relay::new(dialer, endpoint("ssh", self.sshd.port), self.ssh.clone()).unwrap();
-        match in_time("the relay", relay.open()).await {
-            Ok(connection) => Ok(connection.close().await),
-            Err(error) => Err(error.trouble()),
-        }
+        let connection = in_time("the relay", relay.open()).await.map_err(|error| error.trouble())?;
+        connection.close().await;
+        Ok(())
     }
 
     /// What becomes of the calls, of MQTT and of SSH.

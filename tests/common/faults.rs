@@ -131,11 +131,14 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::
     let mut buffer = vec![0; 16 * 1024];
     let mut passed = 0;
     loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { return End::Close };
-        // A frozen line holds what it has got.
+        // A frozen line holds what it has got, an end too.
+        let read = from.read(&mut buffer).await.unwrap_or(0);
         let Ok(fault) = mode.wait_for(|fault| *fault != Fault::Freeze).await.map(|fault| *fault) else {
             return End::Reset; // the proxy is gone
         };
+        if read == 0 {
+            return End::Close;
+        }
         let mut piece = &buffer[..read];
         let mut end = None;
         match (fault, &way) {
