@@ -19,11 +19,15 @@ impl Outbox {
     /// an end.
     ///
     /// # Errors
-    /// When the number or the epoch was never given (nothing is changed then), or the disk refuses.
+    /// When the number or the epoch was never given (nothing is changed then), or the disk refuses. Of an epoch that ended with
+    /// damage the cloud may have more than is left here.
     pub fn acknowledge(&mut self, epoch: Epoch, seq: Seq, now_unix_s: u64) -> Result<u64, StoreError> {
         self.check_usable()?;
         let (index, generation) = self.named(epoch)?;
         let (last, before) = (generation.last(), generation.state.acknowledged());
+        // An epoch ends with damage: the cloud may have had what the disk has lost of it.
+        let has_ended = index < self.closed.len();
+        let seq = if has_ended { seq.min(last) } else { seq };
         if seq > last {
             return Err(StoreError::AcknowledgedTooMuch { epoch, seq, last });
         }

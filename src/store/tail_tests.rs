@@ -235,6 +235,26 @@ fn of_an_ended_epoch_it_is_told_what_is_held_and_what_is_gone_is_not_awaited() {
 }
 
 #[test]
+fn a_cloud_that_has_what_the_disk_has_lost_of_an_epoch_ends_the_waiting_for_it() {
+    let fs = FaultFs::default();
+    let (mut outbox, _) = open(&fs);
+    append(&mut outbox, 20);
+    let old = outbox.epoch();
+    drop(outbox);
+    fs.flip(&segments(&fs)[4], 200, 1);
+    let (mut outbox, recovery) = open(&fs);
+    let Some(NewEpoch::Damaged { kept_up_to, .. }) = recovery.new_epoch else { panic!("{recovery:?}") };
+    // All of it had arrived; only the acknowledgement was not written down.
+    assert_eq!(outbox.acknowledge(old, Seq(20), NOW).unwrap(), kept_up_to.0);
+    assert_eq!((outbox.pending(), waiting(&mut outbox)), (0, vec![]));
+    let error = outbox.acknowledge(outbox.epoch(), Seq(1), NOW).unwrap_err();
+    assert!(
+        matches!(error, StoreError::AcknowledgedTooMuch { .. }),
+        "of the present epoch nothing is forgotten: {error}"
+    );
+}
+
+#[test]
 fn invariant_11_everything_bounded_the_folder_stays_within_quota_ballast_and_little_more() {
     let fs = FaultFs::default();
     let (mut outbox, _) = open(&fs);
