@@ -33,6 +33,9 @@ pub enum Draft {
 /// Opens the outbox, the first time and after a failure.
 type Open = Box<dyn Fn() -> Result<(Outbox, Recovery), StoreError> + Send>;
 
+/// Set where appends end, which is in the work on the disk.
+type Refused = Arc<Mutex<Option<String>>>;
+
 /// What the handles share.
 struct Shared {
     open: Open,
@@ -40,6 +43,8 @@ struct Shared {
     outbox: Option<Outbox>,
     /// Why there is none, and when that was.
     failed: Option<(String, Instant)>,
+    /// Why the last readings were not accepted, where they were not.
+    refused: Refused,
     bases: Bases,
 }
 
@@ -48,6 +53,7 @@ struct Shared {
 pub struct SharedOutbox {
     shared: Arc<Mutex<Shared>>,
     level: watch::Sender<OutboxStatus>,
+    refused: Refused,
     /// Whether calls run where they are made; for a world without threads.
     is_inline: bool,
 }
@@ -68,14 +74,16 @@ impl SharedOutbox {
         open: impl Fn() -> Result<(Outbox, Recovery), StoreError> + Send + 'static,
         is_inline: bool,
     ) -> Result<Self, StoreError> {
-        let mut shared = Shared { open: Box::new(open), outbox: None, failed: None, bases: Bases::default() };
+        let refused = Refused::default();
+        let (open, bases) = (Box::new(open), Bases::default());
+        let mut shared = Shared { open, outbox: None, failed: None, refused: refused.clone(), bases };
         match shared.reopen() {
             Err(error @ StoreError::InUse(_)) => return Err(error),
             Err(error) => shared.fail(&error),
             Ok(()) => {}
         }
         let (level, _) = watch::channel(shared.level(&OutboxStatus::default()));
-        Ok(Self { shared: Arc::new(Mutex::new(shared)), level, is_inline })
+        Ok(Self { shared: Arc::new(Mutex::new(shared)), level, refused, is_inline })
     }
 
     /// How full it is, and whether it works, now and whenever that changes.
@@ -89,6 +97,7 @@ impl SharedOutbox {
     /// # Errors
     /// When the disk is full or failing: nothing of it is accepted.
     pub async fn append(&self, drafts: Vec<Draft>) -> Result<RangeInclusive<Seq>, StoreError> {
+        let refused = self.refused.clone();
         self.with(move |outbox, bases| {
             let epoch = outbox.epoch();
             let first = outbox.last_seq().0 + 1;
@@ -100,6 +109,7 @@ impl SharedOutbox {
                 Ok(range) => tracing::debug!(epoch = %epoch, first = range.start().0, last = range.end().0, "accepted"),
                 Err(_) => bases.clear(),
             }
+            *locked(&refused) = result.as_ref().err().map(ToString::to_string);
             result
         })
         .await
@@ -164,7 +174,7 @@ impl SharedOutbox {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         // A poisoned lock means that a holder panicked between two calls of the store, which keeps itself in order.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shared)
     }
 }
 
@@ -216,7 +226,8 @@ impl Shared {
     }
 
     fn level(&self, before: &OutboxStatus) -> OutboxStatus {
-        let trouble = self.failed.as_ref().map(|(why, _)| why.clone());
+        // On a full disk an outbox can be opened, and yet takes nothing: that is told until it does.
+        let trouble = self.failed.as_ref().map(|(why, _)| why.clone()).or_else(|| locked(&self.refused).clone());
         match &self.outbox {
             Some(outbox) => OutboxStatus {
                 epoch: outbox.epoch().0,
@@ -234,6 +245,10 @@ impl Shared {
 
 fn to_ended(ended: store::Ended) -> EndedEpoch {
     EndedEpoch { epoch: ended.epoch.0, acknowledged: ended.acknowledged.0, last_seq: ended.last.0 }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn encode(draft: Draft, epoch: Epoch, seq: Seq, bases: &mut Bases) -> store::Draft {
