@@ -314,7 +314,7 @@ async fn a_task_wakes_the_box_is_told_until_it_ended_and_ends_once() {
     assert_eq!(ended, Some((i64::from(v1::TaskState::Done as i32), "12 printers read".to_owned())));
     assert!(session.poll(v1::PollRequest::default()).await.unwrap().tasks.is_empty());
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -335,7 +335,7 @@ async fn one_box_cannot_speak_as_another() {
     let state = tokio::time::timeout(Duration::from_secs(30), refused).await.unwrap().unwrap().clone();
     assert!(matches!(state, LinkState::Down(_)), "{state:?}");
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
 }
 
 /// Asks the portal as a program does; the answer's body.

@@ -142,7 +142,7 @@ async fn a_box_is_woken(broker: &mut Broker, endpoint: &str) {
     broker.wake();
     in_time("a wake-up after the restart", wakes.recv()).await.unwrap();
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,7 +57,7 @@ async fn wake_link(dialer: &Dialer, port: u16, box_id: &str) -> Result<(), Troub
     let running = tokio::spawn(WakeLink::new(config, dialer.clone(), state, wake).run(stop.clone()));
     let ended = in_time("an end", link.wait_for(|state| *state != LinkState::Connecting)).await.unwrap().clone();
     stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap();
     match ended {
         LinkState::Down(why) => Err(why),
         _ => Ok(()),

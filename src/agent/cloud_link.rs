@@ -218,8 +218,8 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     /// What is not as it should be with the box itself.
     fn troubles(&self) -> Vec<v1::Trouble> {
-        let level = self.outbox.level();
-        let storage = level.borrow().trouble.clone().or_else(|| self.status.borrow().storage_error.clone());
+        let storage = self.outbox.level().borrow().trouble.clone();
+        let storage = storage.or_else(|| self.status.borrow().storage_trouble().map(str::to_owned));
         let mut troubles: Vec<_> = storage.map(|why| Trouble::new(Cause::Storage, &why)).into_iter().collect();
         troubles.extend(self.link_state.borrow().trouble());
         troubles.extend(self.cloud.troubles());

@@ -175,7 +175,9 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     };
     let profile_key = config.profiles.key()?;
     make_folder(&config.data_dir)?;
-    make_folder(&config.runtime_dir)?;
+    if let Err(error) = make_folder(&config.runtime_dir) {
+        tracing::error!(%error, "the box goes on without: nobody can look at its status, and no wake-up arrives");
+    }
     let identity = IdentityFolder::in_data_dir(&config.data_dir).load()?;
     let time = TimeKeeper::open(&config.data_dir, SystemClock::start(&SystemEntropy)?);
     let clock = time.clock().clone();
@@ -201,8 +203,8 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     if let Some(disabled) = refusals.disabled() {
         shown.disabled = Some(format!("{}: {}", disabled.cause, disabled.detail));
         tracing::error!(cause = disabled.cause, detail = disabled.detail, "this box is disabled: nothing is read");
-        let (status, status_reader) = watch::channel(shown);
-        let mut parts = Parts::new(config, clock.clone(), status_reader, stop);
+        let status = watch::Sender::new(shown);
+        let mut parts = Parts::new(config, clock.clone(), &status, stop);
         let cloud_key = CloudKey::in_roots(&identity.tls.roots_pem);
         let guard = guard::Guard { cloud, clock, refusals, box_id: identity.box_id, cloud_key, status };
         parts.spawn("guard", |token| guard.run(token));
@@ -214,13 +216,13 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"));
     let settings = settings::CloudSettings::open(config.data_dir.join("cloud-settings.json"));
     let inventory_file = config.data_dir.join("inventory.json");
-    let (inventory, damage) = Inventory::load(&SystemFs, &inventory_file)?;
+    let (inventory, damage) = Inventory::load(&SystemFs, &inventory_file);
     if let Some(what) = damage {
-        tracing::warn!(%what, "the inventory was damaged and is set aside; a search finds the printers again");
+        tracing::warn!(%what, "the inventory is damaged, or cannot be read; a search finds the printers again");
     }
 
     shown.outbox = outbox.level().borrow().clone();
-    let (status, status_reader) = watch::channel(shown);
+    let status = watch::Sender::new(shown);
     let (link_state, link_state_reader) = watch::channel(LinkState::Connecting);
     let (wake, wakes) = mpsc::channel(1); // a second wake-up before the poll adds nothing
     let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
@@ -296,13 +298,13 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     };
 
     let (anchor_clock, anchor_outbox) = (clock.clone(), outbox_for_anchors);
-    let mut parts = Parts::new(config, clock, status_reader, stop);
+    let mut parts = Parts::new(config, clock, &status, stop);
     parts.spawn("clock anchors", |token| anchors::keep(anchor_clock, anchor_boot, anchor_outbox, token));
     parts.spawn("lan", |token| lan.run(token));
     parts.spawn("cloud", |token| cloud_link.run(token));
     parts.spawn("wake-up link", async move |token| {
-        let made = |source| AgentError::Make { what: "the socket of the wake-up link".to_owned(), source };
-        wake_link.run(token).await.map_err(made)
+        wake_link.run(token).await;
+        Ok(())
     });
     parts.spawn("wake-up state", |token| show_link_state(link_state_reader, status, token));
     Ok(parts.running())
@@ -317,12 +319,12 @@ struct Parts {
 
 impl Parts {
     /// With the part that every box has, disabled or not: the status for who looks.
-    fn new(config: &Config, clock: impl Clock, status: watch::Receiver<Status>, stop: CancellationToken) -> Self {
-        let mut parts = Self { status: status.clone(), stop, set: JoinSet::new() };
-        let runtime_dir = config.runtime_dir.clone();
+    fn new(config: &Config, clock: impl Clock, status: &watch::Sender<Status>, stop: CancellationToken) -> Self {
+        let mut parts = Self { status: status.subscribe(), stop, set: JoinSet::new() };
+        let (runtime_dir, status) = (config.runtime_dir.clone(), status.clone());
         parts.spawn("status file", async move |token| {
-            let made = |source| AgentError::Make { what: "the status file".to_owned(), source };
-            status::keep_file(runtime_dir, status, clock, token).await.map_err(made)
+            status::keep_file(runtime_dir, status, clock, token).await;
+            Ok(())
         });
         parts
     }

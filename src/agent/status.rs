@@ -53,6 +53,9 @@ pub struct Status {
     /// Why tasks or settings cannot be written down, where they cannot.
     #[serde(default)]
     pub storage_error: Option<String>,
+    /// Why this file cannot be written, where it could not: the runtime folder is gone or full.
+    #[serde(default)]
+    pub runtime_error: Option<String>,
     /// Why the box is disabled, where it is.
     #[serde(default)]
     pub disabled: Option<String>,
@@ -136,12 +139,18 @@ pub struct LanStatus {
 }
 
 impl Status {
+    /// What is wrong with the disk, or the memory that stands for one: the worst of it.
+    #[must_use]
+    pub fn storage_trouble(&self) -> Option<&str> {
+        [&self.outbox.trouble, &self.storage_error, &self.runtime_error].into_iter().find_map(|why| why.as_deref())
+    }
+
     /// The one word for all of it, worst first.
     #[must_use]
     pub fn word(&self) -> &'static str {
         if self.disabled.is_some() {
             "disabled"
-        } else if self.outbox.trouble.is_some() || self.storage_error.is_some() {
+        } else if self.storage_trouble().is_some() {
             "fault"
         } else if self.cloud.last_error.is_some() {
             // The LED's state that goes with the cause: no-cloud, no-network, clock/tls.
@@ -157,41 +166,60 @@ impl Status {
     }
 }
 
-/// Keeps the file up to date until `stop`, and takes it away then: nobody shall read the status of an agent that is gone.
-///
-/// # Errors
-/// When the file cannot be written: the runtime folder is gone or full.
+/// Keeps the file up to date until `stop`, and takes it away then: nobody shall read the status of an agent that is gone. Where
+/// it cannot be written, the box goes on without, says so in the status, and tries again.
 pub(super) async fn keep_file(
     runtime_dir: PathBuf,
-    status: watch::Receiver<Status>,
+    status: watch::Sender<Status>,
     clock: impl Clock,
     stop: CancellationToken,
-) -> io::Result<()> {
+) {
     let file = runtime_dir.join(FILE);
     tokio::select! {
         () = stop.cancelled() => {}
-        result = write_changes(&file, status, clock) => result?,
+        () = write_changes(&runtime_dir, &file, status, clock) => {}
     }
-    std::fs::remove_file(file)
+    if let Err(error) = std::fs::remove_file(&file)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, file = %file.display(), "the status of an agent that is gone stays behind");
+    }
 }
 
-async fn write_changes(file: &Path, mut status: watch::Receiver<Status>, clock: impl Clock) -> io::Result<()> {
+async fn write_changes(runtime_dir: &PathBuf, file: &Path, status: watch::Sender<Status>, clock: impl Clock) {
+    let mut changes = status.subscribe();
     loop {
-        let mut current = status.borrow_and_update().clone();
+        let mut current = changes.borrow_and_update().clone();
         current.state = current.word().to_owned();
         current.updated_unix_ms = clock.wall_unix_ms();
         current.updated_uptime_ms = uptime_ms();
-        write_atomically(file, &serde_json::to_vec_pretty(&current).map_err(io::Error::other)?)?;
+        let written = write(runtime_dir, file, &current).map_err(|error| format!("{}: {error}", file.display())).err();
+        if written != current.runtime_error {
+            match &written {
+                Some(error) => tracing::error!(error, "nobody can look at the status: it cannot be written"),
+                None => tracing::info!("the status is written again"),
+            }
+            status.send_modify(|status| status.runtime_error = written);
+        }
         tokio::select! {
             () = tokio::time::sleep(REFRESH) => {}
-            changed = status.changed() => {
+            changed = changes.changed() => {
                 if changed.is_err() {
-                    return Ok(());
+                    return;
                 }
                 tokio::time::sleep(SETTLE).await;
             }
         }
     }
+}
+
+fn write(runtime_dir: &PathBuf, file: &Path, current: &Status) -> io::Result<()> {
+    super::make_folder(runtime_dir).map_err(io::Error::other)?;
+    let text = serde_json::to_vec_pretty(current).map_err(io::Error::other)?;
+    write_atomically(file, &text).inspect_err(|_| {
+        // What was written of it would be in the way of others.
+        let _gone = std::fs::remove_file(file.with_extension("json.tmp"));
+    })
 }
 
 /// Reads what a running agent wrote.
@@ -219,5 +247,25 @@ mod tests {
         assert_eq!(status.word(), "ok");
         status.cloud.last_error = Some("dns".to_owned());
         assert_eq!(status.word(), "no-cloud");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_cannot_be_written_is_said_and_written_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime_dir = folder.path().join("run");
+        std::fs::write(&runtime_dir, "in the way").unwrap();
+        let (status, stop) = (watch::Sender::new(Status::default()), CancellationToken::new());
+        let clock = crate::sys::FixedClock::new(0, 0, "boot");
+        let keeping = tokio::spawn(keep_file(runtime_dir.clone(), status.clone(), clock, stop.clone()));
+        let mut seen = status.subscribe();
+        seen.wait_for(|status| status.runtime_error.is_some()).await.unwrap();
+        assert_eq!(status.borrow().word(), "fault");
+        std::fs::remove_file(&runtime_dir).unwrap();
+        seen.wait_for(|status| status.runtime_error.is_none()).await.unwrap();
+        tokio::time::sleep(SETTLE * 2).await;
+        assert_eq!(read(&runtime_dir).unwrap().runtime_error, None);
+        stop.cancel();
+        keeping.await.unwrap();
+        assert_eq!(read(&runtime_dir).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

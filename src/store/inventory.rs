@@ -1,5 +1,5 @@
-//! The printers that the box knows, kept over restarts. It can be found again by a sweep, so a damaged file is set
-//! aside and the inventory begins anew.
+//! The printers that the box knows, kept over restarts. It can be found again by a sweep, so a file that is damaged or cannot be
+//! read is set aside and the inventory begins anew.
 
 use std::path::Path;
 
@@ -34,25 +34,25 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Reads an inventory; an empty one when there is no such file. When the file is damaged, it is set aside as
-    /// `*.corrupt`, and the second value says what was wrong.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn load(fs: &dyn Fs, path: &Path) -> Result<(Self, Option<String>), StoreError> {
+    /// Reads an inventory; an empty one when there is no such file. When the file is damaged or cannot be read, the second value
+    /// says what is wrong, and it is set aside as `*.corrupt`; on a disk that does not even let it be renamed it stays, until
+    /// another is saved in its place.
+    pub fn load(fs: &dyn Fs, path: &Path) -> (Self, Option<String>) {
         let what = match read_bounded(fs, path, MAX_INVENTORY_BYTES) {
-            Ok(None) => return Ok((Self::default(), None)),
+            Ok(None) => return (Self::default(), None),
             Ok(Some(bytes)) => match serde_json::from_slice::<Self>(&bytes) {
-                Ok(inventory) if inventory.printers.len() <= MAX_KNOWN_PRINTERS => return Ok((inventory, None)),
+                Ok(inventory) if inventory.printers.len() <= MAX_KNOWN_PRINTERS => return (inventory, None),
                 Ok(_) => format!("more than {MAX_KNOWN_PRINTERS} printers"),
                 Err(error) => error.to_string(),
             },
-            Err(error @ StoreError::FileTooLong { .. }) => error.to_string(),
-            Err(error) => return Err(error),
+            Err(error) => error.to_string(),
         };
         let aside = with_suffix(path, ".corrupt");
-        fs.rename(path, &aside).map_err(StoreError::io("set aside", path))?;
-        Ok((Self::default(), Some(what)))
+        let what = match fs.rename(path, &aside) {
+            Ok(()) => what,
+            Err(error) => format!("{what}; it cannot be set aside: {error}"),
+        };
+        (Self::default(), Some(what))
     }
 
     /// Adds a printer, or takes over what is new about one. An address belongs to one printer: who had it before and is
@@ -97,7 +97,7 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::FaultFs;
+    use crate::sys::{Fault, FaultFs};
 
     #[test]
     fn a_printer_that_moved_stays_one_printer() {
@@ -124,11 +124,11 @@ mod tests {
     fn an_inventory_comes_back_as_it_was_saved() {
         let fs = FaultFs::default();
         let path = Path::new("/d/inventory.json");
-        assert_eq!(Inventory::load(&fs, path).unwrap(), (Inventory::default(), None));
+        assert_eq!(Inventory::load(&fs, path), (Inventory::default(), None));
         let inventory = Inventory { printers: (0..3).map(printer).collect() };
         inventory.save(&fs, path).unwrap();
         fs.crash(&mut fastrand::Rng::with_seed(1));
-        assert_eq!(Inventory::load(&fs, path).unwrap(), (inventory, None));
+        assert_eq!(Inventory::load(&fs, path), (inventory, None));
     }
 
     #[test]
@@ -137,10 +137,26 @@ mod tests {
         let path = Path::new("/d/inventory.json");
         Inventory { printers: vec![printer(1)] }.save(&fs, path).unwrap();
         fs.cut(path, 20);
-        let (inventory, what) = Inventory::load(&fs, path).unwrap();
+        let (inventory, what) = Inventory::load(&fs, path);
         assert!(inventory.printers.is_empty() && what.is_some());
         assert_eq!(fs.files()[0].0, Path::new("/d/inventory.json.corrupt"));
-        assert_eq!(Inventory::load(&fs, path).unwrap().1, None);
+        assert_eq!(Inventory::load(&fs, path).1, None);
+    }
+
+    #[test]
+    fn a_damaged_inventory_on_a_disk_that_cannot_be_written_or_read_begins_anew_too() {
+        let fs = FaultFs::default();
+        let path = Path::new("/d/inventory.json");
+        Inventory { printers: vec![printer(1)] }.save(&fs, path).unwrap();
+        fs.cut(path, 20);
+        for (nth, fault, word) in
+            [(2, Fault::ReadOnly, "set aside"), (1, Fault::Once(std::io::ErrorKind::Other), "read")]
+        {
+            fs.fail(nth, fault);
+            let (inventory, what) = Inventory::load(&fs, path);
+            assert!(inventory.printers.is_empty() && what.as_ref().unwrap().contains(word), "{what:?}");
+            fs.repair();
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! The MQTT client dials a unix socket of this process (mode 0600), behind which the one dialer opens the way: its own
 //! TLS would bring a second, outdated certificate library along (see `src/README.md`).
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,7 +58,7 @@ pub enum LinkState {
 
 impl LinkState {
     /// What is to be told where the calls arrive and this link does not: `mqtt-blocked` for what stops it on the way, and the
-    /// cause itself where it is the broker's.
+    /// cause itself where it is the broker's or the box's own.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
         let Self::Down(why) = self else { return None };
@@ -67,6 +68,7 @@ impl LinkState {
             | Cause::CloudBusy
             | Cause::Contract
             | Cause::Clock
+            | Cause::Storage
             | Cause::TlsExpired => why.clone(),
             _ => Trouble::new(Cause::MqttBlocked, &why.to_string()),
         })
@@ -95,26 +97,42 @@ impl WakeLink {
         Self { config, dialer, state, wake }
     }
 
-    /// Keeps the link up until `stop`.
-    ///
-    /// # Errors
-    /// When the unix socket cannot be made: nothing that waiting would mend.
-    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+    /// Keeps the link up until `stop`. Where the unix socket cannot be made (the runtime folder is gone or full), it is down for
+    /// that, and tried again.
+    pub async fn run(self, stop: CancellationToken) {
         let socket = self.config.runtime_dir.join("mqtt.sock");
-        let listener = bind_private(&socket)?;
-        // The bridge knows why dialling failed; the MQTT client only sees its socket close.
-        let (cause, last_cause) = watch::channel(None::<Trouble>);
-        let outcome = tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            result = bridge(&listener, &self.dialer, &self.config.endpoint, &cause) => result,
-            () = self.keep_subscribed(&socket, &last_cause) => Ok(()),
-        };
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        loop {
+            let error = tokio::select! {
+                () = stop.cancelled() => break,
+                error = self.keep_bridged(&socket) => error,
+            };
+            tracing::error!(%error, socket = %socket.display(), "the wake-up link has no socket: no wake-up arrives");
+            self.state.send_replace(LinkState::Down(Trouble::new(Cause::Storage, &error.to_string())));
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(backoff.next(fastrand::f64())) => {}
+            }
+        }
         // Best effort: the next start removes a stale socket too.
         let _ = std::fs::remove_file(&socket);
-        outcome
     }
 
-    async fn keep_subscribed(&self, socket: &Path, last_cause: &watch::Receiver<Option<Trouble>>) {
+    /// Lasts until the socket fails.
+    async fn keep_bridged(&self, socket: &Path) -> io::Error {
+        let listener = match bind_private(socket) {
+            Ok(listener) => listener,
+            Err(error) => return error,
+        };
+        // The bridge knows why dialling failed; the MQTT client only sees its socket close.
+        let (cause, last_cause) = watch::channel(None::<Trouble>);
+        tokio::select! {
+            error = bridge(&listener, &self.dialer, &self.config.endpoint, &cause) => error,
+            never = self.keep_subscribed(socket, &last_cause) => match never {},
+        }
+    }
+
+    async fn keep_subscribed(&self, socket: &Path, last_cause: &watch::Receiver<Option<Trouble>>) -> Infallible {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         loop {
             // A new client for each connection: nothing of an old session can get stuck, and nothing is lost by it,
@@ -207,9 +225,12 @@ async fn bridge(
     dialer: &Dialer,
     endpoint: &Endpoint,
     cause: &watch::Sender<Option<Trouble>>,
-) -> io::Result<()> {
+) -> io::Error {
     loop {
-        let (local, _) = listener.accept().await?;
+        let local = match listener.accept().await {
+            Ok((local, _)) => local,
+            Err(error) => return error,
+        };
         cause.send_replace(None);
         if let Err(error) = carry(local, dialer, endpoint).await {
             cause.send_replace(Some(error.trouble()));
