@@ -17,12 +17,11 @@ use std::time::Duration;
 
 use common::Peer;
 use house::House;
-use house::books::{Accepted, audit, query, rows};
+use house::books::{Accepted, audit, rows};
 use house::dates::{Life, assert_no_invented_time, assert_no_invented_time_in, assert_true, dated, now_ms};
 use house::proxy::Proxy;
 use platen::agent::status::Status;
-use platen::proto::v1::{self, ClockQuality};
-use prost::Message;
+use platen::proto::v1::ClockQuality;
 
 const PRINTERS: usize = 6;
 const DAY_S: i64 = 86_400;
@@ -139,26 +138,17 @@ impl Trial {
         });
     }
 
-    /// What the box told the cloud last.
-    fn told(&self) -> v1::BoxStatus {
-        let sql = "SELECT status FROM boxes WHERE id = $1";
-        let bytes: Vec<u8> = query(&self.house.cloud_folder(), async |pool| {
-            sqlx::query_scalar(sql).bind(self.box_id.clone()).fetch_one(&pool).await.unwrap()
-        });
-        v1::BoxStatus::decode(bytes.as_slice()).unwrap()
-    }
-
     fn has_said(&self, words: &str) -> bool {
         self.house.log_text("box").contains(words)
     }
 
     /// The box knows the time and says so, to the cloud and at home.
     fn knows_the_time(&self) {
-        let told = self.told();
+        let told = self.house.told(&self.box_id);
         assert_eq!(told.clock_quality(), ClockQuality::Token);
         assert!(told.wall_clock_unix_ms.abs_diff(now_ms() as u64) < 60_000, "{told:?}");
         let mut command = Command::new(house::platen());
-        command.args(["status", "--runtime-dir"]).arg(self.house.at().join("box-run"));
+        command.args(["status", "--runtime-dir"]).arg(self.house.runtime_folder("box"));
         let looked = self.clock.worn_by(&mut command).output().unwrap();
         let text = common::text(&looked);
         assert!(looked.status.success(), "by the same clock: {text}");

@@ -4,6 +4,7 @@
 
 pub mod books;
 pub mod dates;
+pub mod disk;
 pub mod proxy;
 
 use std::fs::{File, OpenOptions};
@@ -14,6 +15,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use platen::agent::status::Status;
+use platen::proto::v1;
+use prost::Message;
 
 use crate::common::{Peer, free_tcp_port, free_udp_port, text, wait_for_tcp};
 
@@ -30,6 +33,8 @@ pub struct House {
     pub sim_port: u16,
     pub cloud_port: u16,
     portal_port: u16,
+    /// What stands before the firmware's command lines: the way into a namespace of its own.
+    way_in: Vec<String>,
 }
 
 impl House {
@@ -42,6 +47,7 @@ impl House {
             sim_port: free_udp_port(),
             cloud_port: free_tcp_port(),
             portal_port: free_tcp_port(),
+            way_in: Vec::new(),
         }
     }
 
@@ -104,6 +110,28 @@ impl House {
         wait_for_tcp(self.cloud_port);
     }
 
+    /// From now on the firmware runs where this command leads to.
+    pub fn enter(&mut self, way_in: Vec<String>) {
+        self.way_in = way_in;
+    }
+
+    /// The firmware, where it is to run; no shell between, so that a kill hits it.
+    fn firmware(&self) -> Command {
+        let Some((program, arguments)) = self.way_in.split_first() else { return Command::new(platen()) };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(platen());
+        command
+    }
+
+    /// What a box told the cloud last about itself.
+    pub fn told(&self, box_id: &str) -> v1::BoxStatus {
+        let bytes: Vec<u8> = books::query(&self.cloud_folder(), async |pool| {
+            let sql = "SELECT status FROM boxes WHERE id = $1";
+            sqlx::query_scalar(sql).bind(box_id.to_owned()).fetch_one(&pool).await.unwrap()
+        });
+        v1::BoxStatus::decode(bytes.as_slice()).unwrap()
+    }
+
     /// What the portal shows at this path: the body.
     pub fn portal(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.portal_port)).unwrap();
@@ -125,13 +153,13 @@ impl House {
     pub fn enrol_at(&self, name: &str, site: &str) -> String {
         let (data, request, papers) = (self.box_folder(name), self.at().join("request.pem"), self.at().join("papers"));
         std::fs::create_dir_all(&data).unwrap();
-        let asked = run(Command::new(platen()).args(["enroll", "request", "--data"]).arg(&data));
+        let asked = run(self.firmware().args(["enroll", "request", "--data"]).arg(&data));
         std::fs::write(&request, asked).unwrap();
         let mut issue = Command::new(env!("CARGO_BIN_EXE_platen-cloud"));
         issue.args(["issue-box", "--name", name, "--site", site, "--data"]).arg(self.cloud_folder());
         run(issue.arg("--out").arg(&papers).arg(&request));
         let id = std::fs::read_to_string(papers.join("box.id")).unwrap().trim().to_owned();
-        let mut install = Command::new(platen());
+        let mut install = self.firmware();
         install.args(["enroll", "install", "--box-id", &id, "--data"]).arg(&data);
         run(install.arg("--certificate").arg(papers.join("box.crt")).arg("--roots").arg(papers.join("roots.crt")));
         id
@@ -141,7 +169,7 @@ impl House {
         self.at().join(name)
     }
 
-    fn runtime_folder(&self, name: &str) -> PathBuf {
+    pub fn runtime_folder(&self, name: &str) -> PathBuf {
         self.at().join(format!("{name}-run"))
     }
 
@@ -167,9 +195,9 @@ impl House {
         std::fs::write(self.config_of(name), text).unwrap();
     }
 
-    /// The command that runs a box; no shell between, so that a kill hits the box.
+    /// The command that runs a box.
     pub fn box_command(&self, name: &str) -> Command {
-        let mut command = Command::new(platen());
+        let mut command = self.firmware();
         command.arg("run").arg("--config").arg(self.config_of(name)).env("PLATEN_LOG", BOX_LOG);
         command
     }
@@ -185,7 +213,8 @@ impl House {
 
     /// What `platen status --json` says, also of a box that is dead.
     pub fn status(&self, name: &str) -> Option<Status> {
-        let output = Command::new(platen())
+        let output = self
+            .firmware()
             .args(["status", "--json", "--runtime-dir"])
             .arg(self.runtime_folder(name))
             .output()
