@@ -110,9 +110,13 @@ impl OutgoingLog {
             *length = 0;
         }
         let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&newest)?;
-        // Counted also where the write breaks off: too many is no harm.
+        let whole_bytes = file.metadata()?.len();
+        file.write_all(line.as_bytes()).inspect_err(|_| {
+            // Half a line would spoil the next one, and be in the way of others in a folder that is full.
+            let _cut = file.set_len(whole_bytes);
+        })?;
         *length += line.len();
-        file.write_all(line.as_bytes())
+        Ok(())
     }
 }
 
