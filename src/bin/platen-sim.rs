@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use platen::sim::{
-    Crowd, CrowdConfig, Fault, SimConfig, SimUser, Simulated, demo_fleet, generated_fleet, recordings_in, start,
-    usual_users,
+    Crowd, CrowdConfig, Fault, RunningSim, SimConfig, SimUser, Simulated, demo_fleet, generated_fleet, recordings_in,
+    start, usual_users,
 };
 
 /// Simulated printers on loopback addresses, for SNMP v1, v2c and v3.
@@ -74,14 +74,23 @@ struct Cli {
     /// How many times faster than life; 0 stands still.
     #[arg(long, default_value_t = 1.0)]
     speed: f64,
+    /// Keep in this file (JSON) how many requests each printer has got, by the address and port that they came from.
+    #[arg(long, value_name = "FILE", conflicts_with = "crowd")]
+    counts: Option<PathBuf>,
 }
+
+/// The file of counts is renewed so often.
+const COUNTS_EVERY: Duration = Duration::from_millis(250);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     platen::cli::log_to_stderr(0, false);
     let ended = match crowd_of(&cli) {
         Some(crowd) => run_crowd(crowd),
-        None => config_of(cli).and_then(run),
+        None => {
+            let counts = cli.counts.clone();
+            config_of(cli).and_then(|config| run(config, counts.as_deref()))
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -179,7 +188,7 @@ fn parse_user(text: &str) -> Result<SimUser, String> {
     })
 }
 
-fn run(config: SimConfig) -> Result<(), Failure> {
+fn run(config: SimConfig, counts: Option<&Path>) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| (e.to_string(), 1);
     let runtime = tokio::runtime::Runtime::new().map_err(|e| failed(&e))?;
     runtime.block_on(async {
@@ -199,10 +208,23 @@ fn run(config: SimConfig) -> Result<(), Failure> {
             );
         }
         let _nobody_reads = writeln!(std::io::stdout(), "{text}");
-        tokio::signal::ctrl_c().await.map_err(|e| failed(&e))?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended.map_err(|e| failed(&e))?,
+            Err(error) = keep_counts(&sim, counts) => return Err(error),
+        }
         sim.shutdown().await;
         Ok(())
     })
+}
+
+/// Keeps the file of counts, where one is wanted, until that fails.
+async fn keep_counts(sim: &RunningSim, counts: Option<&Path>) -> Result<(), Failure> {
+    let Some(file) = counts else { return std::future::pending().await };
+    loop {
+        let text = serde_json::to_vec(&sim.asked()).map_err(|e| (e.to_string(), 1))?;
+        platen::store::write_atomically(file, &text).map_err(|e| (format!("{}: {e}", file.display()), 1))?;
+        tokio::time::sleep(COUNTS_EVERY).await;
+    }
 }
 
 #[cfg(test)]

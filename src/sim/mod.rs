@@ -27,7 +27,7 @@ use device::Device;
 pub use faults::{Fault, FaultError};
 pub use life::Printer;
 pub use model::{Description, demo_fleet, generated_fleet};
-pub use politeness::{Politeness, Treatment};
+pub use politeness::{Asked, Politeness, Treatment};
 use tokio_util::sync::CancellationToken;
 pub use usm::SimUser;
 use usm::Users;
@@ -181,6 +181,12 @@ impl RunningSim {
     #[must_use]
     pub fn politeness(&self) -> Politeness {
         self.judge.lock().unwrap_or_else(PoisonError::into_inner).verdict()
+    }
+
+    /// Who has asked which printer how often until now.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).asked()
     }
 
     /// Ends the simulation.

@@ -50,6 +50,7 @@ pub(super) async fn serve(socket: UdpSocket, devices: Devices, judge: Judges, st
             let mut devices = devices.lock().unwrap_or_else(PoisonError::into_inner);
             let treated = judging(&judge).arrived(asked, devices.contains_key(&asked), at);
             let Some(device) = devices.get_mut(&asked) else { continue };
+            judging(&judge).asked_by(asked, SocketAddrV4::new(from.ip(), from.port()));
             if let Fault::Slow(delay) = device.fault.unwrap_or(Fault::Slow(Duration::ZERO)) {
                 (agent::answer(device, request).map(|answer| vec![(asked, answer)]), delay)
             } else {

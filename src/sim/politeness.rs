@@ -1,8 +1,8 @@
 //! How politely a simulated printer is treated: who has more than one request to answer, how close two requests come, and
 //! how many come in a second to all of them together. Time is an argument.
 
-use std::collections::{HashMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 /// A request that gets no answer counts as being worked on for so long: a client that has waited that long may ask again.
@@ -12,6 +12,12 @@ const ARRIVALS_MAX: usize = 65_536;
 
 /// Unanswered requests that are counted at one printer: more than that is no better manners.
 const OPEN_MAX: usize = 1_024;
+
+/// Pairs of a printer and somebody who asks it that are told apart; further ones are not counted.
+const ASKERS_MAX: usize = 65_536;
+
+/// Requests that came to each printer, by whom they came from.
+pub type Asked = BTreeMap<Ipv4Addr, BTreeMap<SocketAddrV4, u64>>;
 
 /// What was seen of one printer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub(super) struct Judge {
     arrivals: VecDeque<Duration>,
     most_in_a_second: usize,
     requests: u64,
+    asked: Asked,
+    askers: usize,
 }
 
 impl Judge {
@@ -81,6 +89,22 @@ impl Judge {
         let at_once = u32::try_from(seen.open.len()).unwrap_or(u32::MAX);
         seen.most_at_once = seen.most_at_once.max(at_once);
         (at_once, gap)
+    }
+
+    /// Counts a request to a printer for whoever sent it.
+    pub(super) fn asked_by(&mut self, printer: Ipv4Addr, from: SocketAddrV4) {
+        let of_printer = self.asked.entry(printer).or_default();
+        if let Some(count) = of_printer.get_mut(&from) {
+            *count += 1;
+        } else if self.askers < ASKERS_MAX {
+            of_printer.insert(from, 1);
+            self.askers += 1;
+        }
+    }
+
+    /// Who has asked whom how often.
+    pub(super) fn asked(&self) -> Asked {
+        self.asked.clone()
     }
 
     /// The oldest request there has been answered.
@@ -124,6 +148,20 @@ mod tests {
         assert_eq!(verdict.printers[&polite], Treatment { requests: 3, most_at_once: 1, least_gap: Some(ms(30)) });
         assert_eq!(verdict.printers[&pushed], Treatment { requests: 2, most_at_once: 2, least_gap: Some(ms(5)) });
         assert_eq!((verdict.most_in_a_second, verdict.requests, verdict.printers.len()), (6, 6, 2));
+    }
+
+    #[test]
+    fn who_asks_is_told_apart_by_address_and_port_and_within_a_bound() {
+        let (printer, from) = (Ipv4Addr::LOCALHOST, |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        let mut judge = Judge::default();
+        for port in [7, 8, 7] {
+            judge.asked_by(printer, from(port));
+        }
+        assert_eq!(judge.asked()[&printer], BTreeMap::from([(from(7), 2), (from(8), 1)]));
+        for n in 0..70_000 {
+            judge.asked_by(Ipv4Addr::from_bits(n), from(9));
+        }
+        assert_eq!(judge.askers, ASKERS_MAX);
     }
 
     #[test]
