@@ -160,7 +160,7 @@ impl Trial {
     /// Lets everything arrive, and judges it. Returns what is dated.
     fn settle(mut self) -> Vec<house::dates::Dated> {
         drop(self.printers.take());
-        self.until("delivering all", |status| status.outbox.pending == 0 && status.lan.printers_answering == 0);
+        self.house.wait_for_all_delivered("box");
         self.kill();
         let folder = self.house.cloud_folder();
         let accepted = Accepted::of_log(&self.house.log_text("box"));

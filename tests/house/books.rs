@@ -35,6 +35,11 @@ impl Accepted {
         self.by_epoch.values().map(BTreeSet::len).sum()
     }
 
+    /// The last number of an epoch; 0 where there is none.
+    pub fn last_of(&self, epoch: u64) -> u64 {
+        self.by_epoch.get(&epoch).and_then(BTreeSet::last).copied().unwrap_or(0)
+    }
+
     pub fn epochs(&self) -> usize {
         self.by_epoch.len()
     }

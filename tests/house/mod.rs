@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use platen::agent::outgoing;
 use platen::agent::status::Status;
 use platen::proto::v1;
+use platen::sim::Asked;
 use prost::Message;
 
 use crate::common::{Peer, free_tcp_port, free_udp_port, text, wait_for_tcp};
@@ -94,7 +96,22 @@ impl House {
         for n in 0..self.printers {
             std::fs::write(folder.join(format!("{n:04}.snmprec")), small_printer(n)).unwrap();
         }
-        self.spawn("sim", self.printers_command().arg("--corpus").arg(folder))
+        self.spawn("sim", self.printers_command().arg("--corpus").arg(folder).arg("--counts").arg(self.counts()))
+    }
+
+    fn counts(&self) -> PathBuf {
+        self.at().join("counts.json")
+    }
+
+    /// How many requests each [small printer](Self::start_small_printers) has got until now, by printer and by who asked.
+    pub fn asked(&self) -> Asked {
+        serde_json::from_slice(&std::fs::read(self.counts()).unwrap()).unwrap()
+    }
+
+    /// When a box polled, as it says itself: milliseconds since 1970.
+    pub fn polls(&self, name: &str) -> Vec<u64> {
+        let sent = outgoing::read(&self.runtime_folder(name)).unwrap();
+        sent.iter().filter(|sent| sent.call == "Poll").map(|poll| poll.sent_unix_ms).collect()
     }
 
     /// `more` are further options of `platen-cloud run`.
@@ -238,6 +255,16 @@ impl House {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// No printer answers any more: waits until the box has noticed, and has delivered all that it accepted.
+    pub fn wait_for_all_delivered(&self, name: &str) {
+        self.wait_for_status(name, "delivering all", |status| {
+            let outbox = &status.outbox;
+            let last = books::Accepted::of_log(&self.log_text(name)).last_of(outbox.epoch);
+            // Printers that another box is to read are not asked, and not told as silent.
+            status.lan.printers_answering == 0 && outbox.pending == 0 && outbox.acknowledged >= last
+        });
     }
 
     pub fn log_text(&self, name: &str) -> String {
