@@ -100,9 +100,9 @@ impl SharedOutbox {
         let refused = self.refused.clone();
         self.with(move |outbox, bases| {
             let epoch = outbox.epoch();
-            let first = outbox.last_seq().0 + 1;
-            let payloads: Vec<_> =
-                (first..).map(Seq).zip(drafts).map(|(seq, draft)| encode(draft, epoch, seq, bases)).collect();
+            let (first, from) = (outbox.last_seq().0 + 1, outbox.bases_from());
+            let numbered = (first..).map(Seq).zip(drafts);
+            let payloads: Vec<_> = numbered.map(|(seq, draft)| encode(draft, epoch, seq, from, bases)).collect();
             let result = outbox.append(&payloads);
             match &result {
                 // What tests of the whole box compare with what arrives in the cloud.
@@ -251,11 +251,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn encode(draft: Draft, epoch: Epoch, seq: Seq, bases: &mut Bases) -> store::Draft {
+fn encode(draft: Draft, epoch: Epoch, seq: Seq, from: Seq, bases: &mut Bases) -> store::Draft {
     match draft {
         Draft::Reading { message, is_flagged } => {
             let group = group_of(&message.device_key);
-            let encoded = bases.encode(*message, epoch, seq);
+            let encoded = bases.encode(*message, epoch, seq, from);
             let label = Label { group, day: encoded.day, is_kept: is_flagged, base: encoded.base };
             store::Draft { payload: encoded.record, label }
         }

@@ -53,13 +53,14 @@ fn day_of(unix_ms: u64) -> u32 {
 }
 
 impl Bases {
-    /// Encodes a reading that will be accepted under this number; remembers it if it is whole. Should it then not be accepted,
-    /// everything must be [forgotten](Self::clear).
-    pub(super) fn encode(&mut self, reading: v1::Reading, epoch: Epoch, seq: Seq) -> Encoded {
+    /// Encodes a reading that will be accepted under this number, whole or by a whole one that is not older than `from`;
+    /// remembers it if it is whole. Should it then not be accepted, everything must be [forgotten](Self::clear).
+    pub(super) fn encode(&mut self, reading: v1::Reading, epoch: Epoch, seq: Seq, from: Seq) -> Encoded {
         let taken_ms = reading.taken.as_ref().map_or(0, |taken| taken.wall_clock_unix_ms);
         let (device_key, day) = (reading.device_key.clone(), day_of(taken_ms));
         let serialised = reading.encode_to_vec();
-        let base = self.by_device.get(&device_key).filter(|base| base.epoch == epoch && base.day == day);
+        let is_fit = |base: &&Base| base.epoch == epoch && base.day == day && base.seq >= from;
+        let base = self.by_device.get(&device_key).filter(is_fit);
         if let Some(base) = base
             && let Some(edits) = edits(&base.reading, &serialised)
         {
@@ -173,12 +174,12 @@ mod tests {
     #[test]
     fn a_printer_that_printed_a_little_costs_little() {
         let mut bases = Bases::default();
-        let whole = bases.encode(reading(1_000, 80, 0), Epoch(1), Seq(1));
+        let whole = bases.encode(reading(1_000, 80, 0), Epoch(1), Seq(1), Seq(1));
         assert_eq!(whole.base, None);
-        let idle = bases.encode(reading(1_000, 80, 900_000), Epoch(1), Seq(2));
+        let idle = bases.encode(reading(1_000, 80, 900_000), Epoch(1), Seq(2), Seq(1));
         assert_eq!(idle.base, Some(Seq(1)));
         assert!(idle.record.len() < 60, "{}", idle.record.len());
-        let busy = bases.encode(reading(1_003, 79, 1_800_000), Epoch(1), Seq(3));
+        let busy = bases.encode(reading(1_003, 79, 1_800_000), Epoch(1), Seq(3), Seq(1));
         assert_eq!(busy.base, Some(Seq(1)));
         assert!(busy.record.len() < whole.record.len() / 5, "{} of {}", busy.record.len(), whole.record.len());
         let Some(What::Update(update)) = v1::Record::decode(busy.record.as_slice()).unwrap().what else { panic!() };
@@ -190,12 +191,14 @@ mod tests {
     #[test]
     fn a_new_day_a_new_epoch_and_a_new_start_begin_with_a_whole_reading() {
         let mut bases = Bases::default();
-        bases.encode(reading(1, 1, 0), Epoch(1), Seq(1));
-        assert_eq!(bases.encode(reading(1, 1, 86_400_000), Epoch(1), Seq(2)).base, None);
-        assert_eq!(bases.encode(reading(1, 1, 86_400_001), Epoch(1), Seq(3)).base, Some(Seq(2)));
-        assert_eq!(bases.encode(reading(1, 1, 86_400_002), Epoch(2), Seq(1)).base, None);
+        bases.encode(reading(1, 1, 0), Epoch(1), Seq(1), Seq(1));
+        assert_eq!(bases.encode(reading(1, 1, 86_400_000), Epoch(1), Seq(2), Seq(1)).base, None);
+        assert_eq!(bases.encode(reading(1, 1, 86_400_001), Epoch(1), Seq(3), Seq(1)).base, Some(Seq(2)));
+        assert_eq!(bases.encode(reading(1, 1, 86_400_002), Epoch(2), Seq(1), Seq(1)).base, None);
         bases.clear();
-        assert_eq!(bases.encode(reading(1, 1, 86_400_003), Epoch(2), Seq(2)).base, None);
+        assert_eq!(bases.encode(reading(1, 1, 86_400_003), Epoch(2), Seq(2), Seq(1)).base, None);
+        assert_eq!(bases.encode(reading(1, 1, 86_400_004), Epoch(2), Seq(3), Seq(2)).base, Some(Seq(2)));
+        assert_eq!(bases.encode(reading(1, 1, 86_400_005), Epoch(2), Seq(4), Seq(3)).base, None, "too far back");
     }
 
     #[test]
@@ -207,7 +210,7 @@ mod tests {
                 name: Some("x".repeat(500_000)),
                 ..v1::Reading::default()
             };
-            bases.encode(big, Epoch(1), Seq(n + 1));
+            bases.encode(big, Epoch(1), Seq(n + 1), Seq(1));
         }
         assert!(bases.bytes <= REMEMBERED_MAX_BYTES && bases.by_device.len() < 20);
         assert_eq!(bases.bytes, bases.by_device.values().map(|base| base.reading.len()).sum::<usize>());

@@ -58,6 +58,10 @@ pub const MAX_BASES: usize = 262_144;
 /// Rounds of one thinning; the last takes all days it may.
 pub const MAX_THINNING_ROUNDS: usize = 4;
 
+/// How far back the base of a new record may lie: one part of so many of the quota. It must be kept as long as the record
+/// waits, with all between them.
+pub const BASE_REACH_PARTS: u64 = 4;
+
 /// The most entries of one batch, as they are held in memory at once.
 pub const MAX_BATCH_ENTRIES: usize = 65_536;
 

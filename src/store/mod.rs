@@ -9,8 +9,8 @@
 //! - **A chain.** Each epoch has a hash chain over numbers and hashes, which every [`Entry`] carries; it is checked at
 //!   opening, and nothing that is done to make room changes it.
 //! - **A tail.** What was acknowledged is kept for seven days, for a cloud that was restored from a backup and
-//!   [asks again](Outbox::resend_from), unless the room is needed. [`Outbox::acknowledge`] says how days are counted on a
-//!   box whose clock jumps.
+//!   [asks again](Outbox::resend_from), unless the room is needed; then it goes as far as nothing that waits needs it.
+//!   [`Outbox::acknowledge`] says how days are counted on a box whose clock jumps.
 //! - **A full outbox loses detail and never an end.** Past the quota, first the tail is let go, then records are thinned
 //!   by their [`Label`]s, oldest days first: of each printer and day the first and the last stay, what is flagged, the
 //!   newest day, and the whole reading that one of these needs. A thinned record keeps its number and its hash

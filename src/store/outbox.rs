@@ -177,7 +177,7 @@ impl Outbox {
         let max_bytes = self.limits.max_total_bytes;
         if self.used_bytes() > max_bytes {
             // Counted upon when room was made: what was written before is delivered, and not the last segment any more.
-            self.give_up_tail(self.used_bytes() - max_bytes)?;
+            self.give_up_tail(&[], self.used_bytes() - max_bytes)?;
         }
         Ok(first..=last)
     }
@@ -224,7 +224,7 @@ impl Outbox {
             return Err(full(self));
         }
         let spare = max_bytes - max_bytes / 100 * ROOM_PERCENT;
-        self.give_up_tail(over(self) + spare)?;
+        self.give_up_tail(drafts, over(self) + spare)?;
         if over(self) > 0 && self.thinned_out.is_none() {
             self.thin(drafts, over(self) + spare)?;
         }
@@ -243,7 +243,7 @@ impl Outbox {
     /// After the disk turned out to be full: lets go of what it can of its own. Says whether it is worth another try.
     fn make_space(&mut self, drafts: &[Draft], size: u64) -> Result<bool, StoreError> {
         let before = self.used_bytes();
-        self.give_up_tail(size)?;
+        self.give_up_tail(drafts, size)?;
         if before - self.used_bytes() < size && self.thinned_out.is_none() {
             self.thin(drafts, size)?;
         }

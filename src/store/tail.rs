@@ -1,10 +1,10 @@
 //! What the cloud has said that it holds, and how long that is kept all the same.
 
 use super::generation::{Generation, Segment, Standing};
-use super::limits::{CLOCK_SAVE_S, MAX_OPEN_S, TAIL_S};
+use super::limits::{BASE_REACH_PARTS, CLOCK_SAVE_S, MAX_OPEN_S, TAIL_S};
 use super::outbox::Outbox;
 use super::state::EpochState;
-use super::{Epoch, Resend, Seq, StoreError};
+use super::{Draft, Epoch, Resend, Seq, StoreError};
 
 impl Outbox {
     /// Takes note, durably, that the cloud holds everything of this epoch up to this number. It is kept for seven days
@@ -110,7 +110,7 @@ impl Outbox {
     }
 
     /// The epoch of this name, and its place among [`states`](Self::states).
-    fn named(&self, epoch: Epoch) -> Result<(usize, &Generation), StoreError> {
+    pub(super) fn named(&self, epoch: Epoch) -> Result<(usize, &Generation), StoreError> {
         let mut known = self.generations().enumerate();
         known.find(|(_, generation)| generation.state.epoch() == epoch).ok_or(StoreError::UnknownEpoch(epoch))
     }
@@ -125,13 +125,26 @@ impl Outbox {
         }
     }
 
-    /// Lets go of delivered segments, oldest first, until so many bytes are free. (What was taken back is not delivered.)
-    pub(super) fn give_up_tail(&mut self, bytes: u64) -> Result<(), StoreError> {
+    /// Lets go of delivered segments, oldest first, until so many bytes are free. (What was taken back is not delivered.) Whole
+    /// readings stay that are needed by what waits: a cloud that was restored from a backup may have lost them, and could not
+    /// read what comes then. `drafts` is what is about to be appended.
+    pub(super) fn give_up_tail(&mut self, drafts: &[Draft], bytes: u64) -> Result<(), StoreError> {
         let mut states = self.states();
         let mut freed = 0;
+        let current = self.current.state.generation;
         for (state, generation) in states.iter_mut().zip(self.generations()) {
             let acknowledged = generation.state.acknowledged();
-            for segment in self.removable(generation).take_while(|segment| segment.last <= acknowledged) {
+            let delivered: Vec<_> =
+                self.removable(generation).take_while(|segment| segment.last <= acknowledged).collect();
+            if delivered.is_empty() || freed >= bytes {
+                continue;
+            }
+            let drafts = if generation.state.generation == current { drafts } else { &[] };
+            let Ok(needed) = self.oldest_base(generation, drafts) else {
+                // Damaged, or not to be read now: delivering meets it, and has an answer to it.
+                continue;
+            };
+            for segment in delivered.into_iter().take_while(|segment| segment.last < needed) {
                 if freed >= bytes {
                     break;
                 }
@@ -146,10 +159,38 @@ impl Outbox {
         Ok(())
     }
 
+    /// The lowest number of this epoch that is the base of something that waits in it, or of one of the drafts.
+    fn oldest_base(&self, generation: &Generation, drafts: &[Draft]) -> Result<Seq, StoreError> {
+        let acknowledged = generation.state.acknowledged();
+        let mut oldest = drafts.iter().filter_map(|draft| draft.label.base).min().unwrap_or(Seq(u64::MAX));
+        for segment in generation.segments.iter().filter(|segment| segment.last > acknowledged) {
+            self.each_head(segment, |head| {
+                if let Some(base) = head.label.base.filter(|_| head.seq > acknowledged) {
+                    oldest = oldest.min(base);
+                }
+            })?;
+        }
+        Ok(oldest)
+    }
+
+    /// From this number on a record may be the base of new ones: so near that a small outbox need not keep most of what it
+    /// holds for the sake of a few. What is farther back than a quarter of the quota is better told whole again.
+    #[must_use]
+    pub fn bases_from(&self) -> Seq {
+        let mut behind = 0;
+        for segment in self.current.segments.iter().rev() {
+            behind += segment.bytes;
+            if behind > self.limits.max_total_bytes / BASE_REACH_PARTS {
+                return segment.name.first;
+            }
+        }
+        Seq(1)
+    }
+
     /// Makes the ballast again where it was given up; where there is no room for it, out of the tail.
     fn keep_ballast(&mut self) -> Result<(), StoreError> {
         if !self.reserve().keep_ballast() {
-            self.give_up_tail(self.limits.ballast_bytes())?;
+            self.give_up_tail(&[], self.limits.ballast_bytes())?;
         }
         Ok(())
     }

@@ -158,6 +158,49 @@ fn the_tail_is_given_up_before_anything_is_thinned_or_refused() {
 }
 
 #[test]
+fn what_waits_keeps_the_whole_reading_that_it_needs_although_the_room_is_wanted() {
+    let fs = FaultFs::default();
+    let (mut outbox, _) = open(&fs);
+    let draft = |base| Draft { payload: vec![1; 200], label: Label { group: 5, day: 1, is_kept: true, base } };
+    // Ten that nothing needs, the base, its first update; all of it delivered. Then updates that wait.
+    for _ in 0..11 {
+        outbox.append(&[draft(None)]).unwrap();
+    }
+    let base = outbox.last_seq();
+    let epoch = outbox.epoch();
+    outbox.append(&[draft(Some(base))]).unwrap();
+    outbox.acknowledge(epoch, Seq(12), NOW).unwrap();
+    while outbox.append(&[draft(Some(base))]).is_ok() {}
+    let first_held = |outbox: &mut Outbox| {
+        let Resend { again, lost } = outbox.resend_from(epoch, Seq(1)).unwrap();
+        assert!(again > 0 && lost > 0, "{again} {lost}");
+        lost + 1
+    };
+    let held = first_held(&mut outbox);
+    assert!(held > 5 && held <= base.0, "the base is held: from {held} on");
+    let batch = outbox.next_batch(1_000, 1_000_000).unwrap().unwrap();
+    assert!(batch.entries.iter().any(|entry| entry.seq == base && entry.content.payload().is_some()));
+    // Once nothing that waits needs it, it goes.
+    let last = outbox.last_seq();
+    outbox.acknowledge(epoch, last, NOW).unwrap();
+    for _ in 0..100 {
+        outbox.append(&[draft(None)]).unwrap();
+    }
+    assert!(first_held(&mut outbox) > base.0);
+}
+
+#[test]
+fn a_base_lies_at_most_a_quarter_of_the_quota_back() {
+    let fs = FaultFs::default();
+    let (mut outbox, _) = open(&fs);
+    append(&mut outbox, 20);
+    assert_eq!(outbox.bases_from(), Seq(1));
+    append(&mut outbox, 100);
+    let distance = outbox.last_seq().0 - outbox.bases_from().0;
+    assert!((40..=80).contains(&distance), "{distance} records of some 160 bytes, of a quota of 40,000");
+}
+
+#[test]
 fn damage_in_the_tail_costs_the_tail_and_nothing_that_waits() {
     let fs = FaultFs::default();
     let (mut outbox, _) = open(&fs);

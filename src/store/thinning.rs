@@ -194,14 +194,17 @@ impl Outbox {
 
     /// Shows the heads of all records of an epoch that have a payload.
     fn each_record(&self, generation: &Generation, mut show: impl FnMut(&RecordHead)) -> Result<(), StoreError> {
-        for segment in &generation.segments {
-            let mut walk = self.walk(segment);
-            while let Some(head) = walk.head().map_err(|obstacle| obstacle.at(&walk.path))? {
-                if let Head::Record(head) = &head {
-                    show(head);
-                }
-                walk.pass(head.bytes());
+        generation.segments.iter().try_for_each(|segment| self.each_head(segment, &mut show))
+    }
+
+    /// The same of one segment.
+    pub(super) fn each_head(&self, segment: &Segment, mut show: impl FnMut(&RecordHead)) -> Result<(), StoreError> {
+        let mut walk = self.walk(segment);
+        while let Some(head) = walk.head().map_err(|obstacle| obstacle.at(&walk.path))? {
+            if let Head::Record(head) = &head {
+                show(head);
             }
+            walk.pass(head.bytes());
         }
         Ok(())
     }
@@ -260,7 +263,7 @@ impl Outbox {
         freed
     }
 
-    fn generation_mut(&mut self, index: usize) -> Option<&mut Generation> {
+    pub(super) fn generation_mut(&mut self, index: usize) -> Option<&mut Generation> {
         self.closed.iter_mut().chain([&mut self.current]).nth(index)
     }
 
