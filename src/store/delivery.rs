@@ -13,7 +13,7 @@ pub(super) struct Place {
     generation: u32,
     segment: Seq,
     /// Offset in the file of an item, the first number in it, and the hash chain before it.
-    offset: u64,
+    pub offset: u64,
     seq: Seq,
     chain: Chain,
 }
@@ -25,13 +25,15 @@ struct Growing {
     bytes: usize,
     max_count: usize,
     max_bytes: usize,
+    /// What comes after it belongs to another epoch.
+    up_to: Seq,
 }
 
 impl Growing {
-    /// Whether another payload of this length belongs into it.
-    fn takes(&self, length: usize) -> bool {
+    /// Whether another payload, of this number and length, belongs into it.
+    fn takes(&self, seq: Seq, length: usize) -> bool {
         let fits = self.bytes.saturating_add(length) <= self.max_bytes;
-        self.entries.len() < self.max_count && (fits || self.entries.is_empty())
+        seq <= self.up_to && self.entries.len() < self.max_count && (fits || self.entries.is_empty())
     }
 
     fn push(&mut self, seq: Seq, sha256: Chain, content: Content) {
@@ -63,7 +65,7 @@ impl Outbox {
     fn read_batch(&mut self, max_count: usize, max_bytes: usize) -> Result<Option<Batch>, StoreError> {
         let waits = |generation: &&Generation| {
             let acknowledged = generation.state.acknowledged();
-            generation.segments.back().is_some_and(|segment| segment.last > acknowledged)
+            generation.end().min(generation.last()) > acknowledged
         };
         let Some(generation) = self.generations().find(waits) else { return Ok(None) };
         let epoch = generation.state.epoch();
@@ -71,7 +73,8 @@ impl Outbox {
         let mut index = generation.segments.partition_point(|segment| segment.last < first);
         let Some(segment) = generation.segments.get(index) else { return Ok(None) };
         let place = self.find(generation, segment, first)?;
-        let mut growing = Growing { entries: Vec::new(), chain: place.chain, bytes: 0, max_count, max_bytes };
+        let up_to = generation.last();
+        let mut growing = Growing { entries: Vec::new(), chain: place.chain, bytes: 0, max_count, max_bytes, up_to };
         // The item may be a run that begins before the first number that is wanted.
         let mut previous_chain = None;
         let mut offset = place.offset;
@@ -92,7 +95,7 @@ impl Outbox {
     }
 
     /// Finds the item that holds this number of the segment.
-    fn find(&self, generation: &Generation, segment: &Segment, seq: Seq) -> Result<Place, StoreError> {
+    pub(super) fn find(&self, generation: &Generation, segment: &Segment, seq: Seq) -> Result<Place, StoreError> {
         let path = segment.name.path(&self.dir);
         let number = generation.state.generation;
         let is_near =
@@ -154,7 +157,7 @@ fn take_from(
         }
         match head {
             Head::Record(head) => {
-                if !growing.takes(head.length) {
+                if !growing.takes(head.seq, head.length) {
                     return Ok(false);
                 }
                 previous_chain.get_or_insert(growing.chain);
@@ -181,7 +184,7 @@ fn take_from(
                         growing.chain = next_chain(&growing.chain, seq, hash);
                         continue;
                     }
-                    if !growing.takes(0) {
+                    if !growing.takes(seq, 0) {
                         return Ok(false);
                     }
                     previous_chain.get_or_insert(growing.chain);

@@ -102,9 +102,31 @@ impl Generation {
         Self { state, segments: VecDeque::new(), chain }
     }
 
-    /// The highest sequence number ever given in this epoch.
+    /// The highest sequence number ever given in this epoch, as far as it counts.
     pub fn last(&self) -> Seq {
-        self.segments.back().map_or(Seq(0), |segment| segment.last).max(Seq(self.state.reached))
+        let last = self.end().max(Seq(self.state.reached));
+        self.state.cut.map_or(last, |cut| last.min(Seq(cut.after)))
+    }
+
+    /// The highest sequence number in its files.
+    pub fn end(&self) -> Seq {
+        self.segments.back().map_or(Seq(0), |segment| segment.last)
+    }
+
+    /// Whether something of it is yet to be moved into a later epoch.
+    pub fn is_moving(&self) -> bool {
+        self.state.cut.is_some_and(|cut| !cut.is_moved)
+    }
+
+    /// Forgets what was moved into a later epoch; answers with the files of which nothing is left.
+    pub fn clip(&mut self) -> Vec<SegmentName> {
+        let Some(cut) = self.state.cut.filter(|cut| cut.is_moved) else { return Vec::new() };
+        let keep = self.segments.partition_point(|segment| segment.name.first.0 <= cut.after);
+        let gone = self.segments.split_off(keep);
+        if let Some(segment) = self.segments.back_mut() {
+            segment.last = segment.last.min(Seq(cut.after));
+        }
+        gone.into_iter().map(|segment| segment.name).collect()
     }
 
     /// The lowest sequence number that is held, or the next one where none is.
@@ -121,7 +143,8 @@ impl Generation {
     /// Whether, once it is not written any more, something of it is awaited or kept for a while.
     pub fn is_worth_keeping(&self) -> bool {
         let has_tail = self.segments.back().is_some_and(|segment| segment.last.0 > self.state.released);
-        self.state.epoch != 0 && (self.pending() > 0 || (has_tail && !self.state.marks.is_empty()))
+        let is_awaited = self.pending() > 0 || self.is_moving();
+        self.state.epoch != 0 && (is_awaited || (has_tail && !self.state.marks.is_empty()))
     }
 
     /// The segment of this very file.

@@ -68,6 +68,9 @@ pub const MAX_BATCH_ENTRIES: usize = 65_536;
 /// The share of a partition that an outbox may take, in percent.
 pub const PARTITION_PERCENT: u64 = 60;
 
+/// Records that are moved into a new epoch at once, in bytes.
+pub const MAX_MOVED_BYTES: usize = 512 * 1024;
+
 /// Epochs that ended with a damaged file and still have payloads to deliver. More means a dying disk: the oldest is
 /// then given up and counted, so that recovery always ends.
 pub const MAX_CLOSED_EPOCHS: usize = 16;

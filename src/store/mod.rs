@@ -21,6 +21,8 @@
 //! - **After a failed sync nothing more is taken** until the outbox is dropped and opened again; a sync is never retried, and
 //!   opening reads what the disk has and not what the kernel believes. On a full disk an outbox opens, delivers and
 //!   acknowledges out of its ballast, and makes the ballast again when there is room.
+//! - **An epoch can be [ended](Outbox::end_epoch) at the cloud's wish,** where an old copy of the outbox came back and gave
+//!   numbers again: what follows the last number that both have alike is accepted anew in the next epoch, once.
 //! - **Everything is bounded:** files by [`Limits`], memory by the constants beside them; of a record nothing is held in
 //!   memory, of a segment file some 50 bytes. Making room takes one segment file in memory (twice the largest: 17 MiB where
 //!   appends of 8 MiB were made, 2 MiB else) and up to some 20 MiB for an outbox of over a thousand printers.
@@ -31,6 +33,9 @@
 mod ballast;
 mod check;
 mod delivery;
+mod ending;
+#[cfg(test)]
+mod ending_tests;
 mod entry;
 mod error;
 mod files;
@@ -57,6 +62,7 @@ mod thinning;
 mod thinning_tests;
 mod walk;
 
+pub use ending::{Moved, Portion};
 pub use entry::{Batch, Content, Draft, Ended, Entry, Label, Resend};
 pub use error::StoreError;
 pub use inventory::{Inventory, KnownPrinter};

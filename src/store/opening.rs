@@ -98,7 +98,8 @@ pub(super) fn load(reserve: Reserve<'_>, entropy: &dyn Entropy) -> Result<Opened
     let mut given_up = 0;
     while closed.len() > MAX_CLOSED_EPOCHS {
         // First one of which nothing is awaited.
-        let oldest = closed.iter().position(|generation| generation.pending() == 0).unwrap_or(0);
+        let oldest =
+            closed.iter().position(|generation| generation.pending() == 0 && !generation.is_moving()).unwrap_or(0);
         given_up += closed.remove(oldest).pending();
     }
     let mut current = match current {
@@ -212,10 +213,13 @@ impl Reader<'_> {
 
     /// Reads an epoch that is not written any more: what is good of it counts, the rest is set aside.
     fn closed(&mut self, state: EpochState) -> Result<Generation, StoreError> {
-        Ok(match self.read(state, false)? {
+        let mut generation = match self.read(state, false)? {
             (generation, Some(flawed)) => self.close(generation, &flawed),
             (generation, None) => generation,
-        })
+        };
+        // Their files are removed, being nobody's.
+        generation.clip();
+        Ok(generation)
     }
 
     /// Ends an epoch where it stops being good.

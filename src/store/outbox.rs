@@ -127,7 +127,7 @@ impl Outbox {
     /// Payloads accepted and not yet acknowledged, in all epochs.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.generations().map(Generation::pending).sum()
+        self.generations().map(Generation::pending).sum::<u64>() + self.unmoved()
     }
 
     /// Payloads of [`epoch`](Self::epoch) that were thinned since it began.
@@ -164,6 +164,10 @@ impl Outbox {
             return Ok(first..=last);
         }
         let size = size_of_append(first, drafts)?;
+        if self.is_moving() {
+            // What was accepted before comes first, and there is no room for it.
+            return Err(StoreError::Full { used_bytes: self.used_bytes(), max_bytes: self.limits.max_total_bytes });
+        }
         self.note_days(drafts);
         self.make_room(drafts, size + SEGMENT_HEADER_BYTES as u64)?;
         let mut written = self.write(first, drafts, size);

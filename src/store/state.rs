@@ -26,6 +26,20 @@ pub(super) struct EpochState {
     pub thinned: u64,
     /// Which acknowledgement came when, oldest first; of those whose time is over only the newest.
     pub marks: Vec<Mark>,
+    /// Where the cloud has ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+}
+
+/// An epoch that was ended although there was more in it: what follows is moved into the epochs since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cut {
+    /// The last number that counts.
+    pub after: u64,
+    /// The first generation since.
+    pub into: u32,
+    /// Whether all that followed is moved.
+    pub is_moved: bool,
 }
 
 /// "Acknowledged up to here" at this time of the [`AgeClock`], seconds.
@@ -181,6 +195,7 @@ mod tests {
         }
         assert_eq!(longest.marks.len(), MAX_MARKS);
         (longest.released, longest.thinned) = (u64::MAX, u64::MAX);
+        longest.cut = Some(Cut { after: u64::MAX, into: u32::MAX, is_moved: false });
         let clock = AgeClock { lived_s: u64::MAX, wall_unix_s: u64::MAX };
         let state = State::new(clock, longest.clone(), vec![longest; MAX_CLOSED_EPOCHS]);
         let fs = FaultFs::default();
