@@ -443,6 +443,18 @@ async fn an_old_copy_of_a_box_is_noticed_at_its_first_poll_and_a_second_one_when
     assert!(world.cloud.release(&twin.id).await.unwrap());
     let mut session = world.session(&twin.tls).await.unwrap();
     session.poll(poll("x", 1_400_000, 0)).await.unwrap();
+
+    // The old copy is let go on, and gives a number again: it is asked to begin a new epoch after what both have.
+    assert!(world.cloud.release(&old.id).await.unwrap());
+    let mut session = world.session(&old.tls).await.unwrap();
+    assert_eq!(session.poll(poll("z", 2_000, 1)).await.unwrap().end_epoch, None);
+    assert_eq!(send(&mut session, batch(9, 2, &[reading("A", 9, 2)])).await.unwrap(), 1);
+    let asked = session.poll(poll("z", 3_000, 2)).await.unwrap().end_epoch;
+    assert_eq!(asked, Some(v1::EndEpoch { epoch: 9, after_seq: 1 }));
+    let mut begun = poll("z", 4_000, 1);
+    begun.status.as_mut().unwrap().outbox_epoch = 10;
+    assert_eq!(session.poll(begun).await.unwrap().end_epoch, None);
+    assert_eq!(send(&mut session, batch(10, 1, &[reading("A", 9, 2)])).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

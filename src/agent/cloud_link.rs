@@ -283,6 +283,12 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                 Err(error) => self.not_kept(&error),
             }
         }
+        if let Some(v1::EndEpoch { epoch, after_seq }) = reply.end_epoch {
+            let (epoch, after) = (Epoch(epoch), Seq(after_seq));
+            if self.outbox.end_epoch(epoch, after).await? {
+                tracing::warn!(%epoch, %after, "the cloud holds something else under later numbers: a new epoch begins");
+            }
+        }
         for resend in reply.resend {
             self.resend(Epoch(resend.epoch), Seq(resend.from_seq)).await?;
         }

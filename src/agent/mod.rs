@@ -212,7 +212,7 @@ pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, A
     }
     let outbox_dir = config.data_dir.join("outbox");
     let limits = SystemFs.partition_bytes(&config.data_dir).map_or(Limits::default(), Limits::for_partition);
-    let outbox = SharedOutbox::new(move || Outbox::open(&outbox_dir, limits), false)?;
+    let outbox = SharedOutbox::new(move || Outbox::open(&outbox_dir, limits), Arc::new(SystemEntropy), false)?;
     let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"));
     let settings = settings::CloudSettings::open(config.data_dir.join("cloud-settings.json"));
     let inventory_file = config.data_dir.join("inventory.json");

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::status::{EndedEpoch, OutboxStatus};
-use super::updates::Bases;
+use super::updates::{Bases, Rebase};
 use crate::proto::v1;
 use crate::store::{self, Batch, Epoch, Label, Outbox, Recovery, Resend, Seq, StoreError};
+use crate::sys::Entropy;
 
 /// After a failure the outbox is opened again at most this often.
 const REOPEN_EVERY: Duration = Duration::from_secs(5);
@@ -54,6 +55,8 @@ pub struct SharedOutbox {
     shared: Arc<Mutex<Shared>>,
     level: watch::Sender<OutboxStatus>,
     refused: Refused,
+    /// For new epochs.
+    entropy: Arc<dyn Entropy>,
     /// Whether calls run where they are made; for a world without threads.
     is_inline: bool,
 }
@@ -72,6 +75,7 @@ impl SharedOutbox {
     /// When another process has the outbox: waiting would not mend that.
     pub fn new(
         open: impl Fn() -> Result<(Outbox, Recovery), StoreError> + Send + 'static,
+        entropy: Arc<dyn Entropy>,
         is_inline: bool,
     ) -> Result<Self, StoreError> {
         let refused = Refused::default();
@@ -83,7 +87,7 @@ impl SharedOutbox {
             Ok(()) => {}
         }
         let (level, _) = watch::channel(shared.level(&OutboxStatus::default()));
-        Ok(Self { shared: Arc::new(Mutex::new(shared)), level, refused, is_inline })
+        Ok(Self { shared: Arc::new(Mutex::new(shared)), level, refused, entropy, is_inline })
     }
 
     /// How full it is, and whether it works, now and whenever that changes.
@@ -137,6 +141,21 @@ impl SharedOutbox {
     /// When nothing is known of it, or it cannot be written down.
     pub async fn resend_from(&self, epoch: Epoch, seq: Seq) -> Result<Resend, StoreError> {
         self.with(move |outbox, _| outbox.resend_from(epoch, seq)).await
+    }
+
+    /// Ends this epoch after this number, and begins a new one; what was accepted after it is accepted anew in that. Says
+    /// whether it was ended now.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub async fn end_epoch(&self, epoch: Epoch, after: Seq) -> Result<bool, StoreError> {
+        let entropy = self.entropy.clone();
+        self.with(move |outbox, bases| {
+            let is_new = outbox.end_epoch(epoch, after, &*entropy)?;
+            move_on(outbox, bases)?;
+            Ok(is_new)
+        })
+        .await
     }
 
     /// Removes what was acknowledged more than seven days ago; to be called now and then.
@@ -194,7 +213,7 @@ impl Shared {
             }
         }
         let Some(outbox) = &mut self.outbox else { return Err(StoreError::Failed("it is not open".to_owned())) };
-        let result = act(outbox, &mut self.bases);
+        let result = move_on(outbox, &mut self.bases).and_then(|()| act(outbox, &mut self.bases));
         if let Err(error) = &result
             && !error.leaves_all_as_it_was()
         {
@@ -239,6 +258,29 @@ impl Shared {
                 trouble,
             },
             None => OutboxStatus { trouble, ..before.clone() },
+        }
+    }
+}
+
+/// Moves what is to be moved into a new epoch, before anything else is done. What finds no room waits until the cloud has taken
+/// something.
+fn move_on(outbox: &mut Outbox, bases: &mut Bases) -> Result<(), StoreError> {
+    if !outbox.is_moving() {
+        return Ok(());
+    }
+    let mut rebase = Rebase::default();
+    loop {
+        match outbox.move_on(|outbox, portion| rebase.portion(outbox, portion, bases)) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(StoreError::Full { .. }) => {
+                bases.clear();
+                return Ok(());
+            }
+            Err(error) => {
+                bases.clear();
+                return Err(error);
+            }
         }
     }
 }

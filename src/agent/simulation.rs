@@ -103,9 +103,9 @@ pub fn start<C: Clock + Clone, L: Cloud>(
     world: World<C, L>,
 ) -> Result<(SimulatedBox, impl Future<Output = Result<(), AgentError>> + Send), AgentError> {
     let World { cloud, clock, fs, entropy, limits, poll_interval } = world;
-    let disk = fs.clone();
+    let (disk, random) = (fs.clone(), entropy.clone());
     let open = move || Outbox::open_on(disk.clone(), &*entropy, Path::new(OUTBOX_DIR), limits);
-    let outbox = SharedOutbox::new(open, true)?;
+    let outbox = SharedOutbox::new(open, random, true)?;
     let journal = TaskJournal::open_on(fs, PathBuf::from(JOURNAL));
     let settings = CloudSettings::open(Path::new(NOWHERE).join("cloud-settings.json"));
 

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 
 use prost::Message;
 
+use crate::proto::update::{apply, reading_of};
 use crate::proto::v1;
 use crate::proto::v1::record::What;
-use crate::store::{Epoch, Seq};
+use crate::store::{Draft, Epoch, Label, MAX_PAYLOAD_BYTES, Moved, Outbox, Portion, Seq};
 
 /// Whole readings that are remembered, in octets altogether: a thousand printers. Whose is not remembered is accepted whole.
 const REMEMBERED_MAX_BYTES: usize = 8 << 20;
@@ -89,6 +90,77 @@ impl Bases {
             self.by_device.insert(device_key, base);
         }
     }
+}
+
+/// Whole readings of an ended epoch that are remembered while it is moved: an hour's of the largest site, some.
+const MOVED_BASES_MAX: usize = 1_024;
+
+/// Makes records of an ended epoch fit for the one that they are moved into: updates of what stays behind become whole, or
+/// updates of what is there.
+#[derive(Debug, Default)]
+pub(super) struct Rebase {
+    /// Serialised readings of the ended epoch, by their numbers.
+    known: HashMap<Seq, Vec<u8>>,
+}
+
+impl Rebase {
+    /// The same records, as they are accepted anew.
+    pub(super) fn portion(&mut self, outbox: &Outbox, portion: Portion, bases: &mut Bases) -> Vec<Moved> {
+        let (epoch, from) = (outbox.epoch(), outbox.bases_from());
+        let numbered = (portion.first.0..).map(Seq).zip(portion.records);
+        let mut one = |(seq, moved)| match moved {
+            Moved::Draft(draft) => {
+                let reading = self.whole(outbox, portion.from, &draft);
+                Moved::Draft(match reading.map(|reading| bases.encode(reading, epoch, seq, from)) {
+                    Some(new) if new.record.len() <= MAX_PAYLOAD_BYTES => {
+                        Draft { payload: new.record, label: Label { base: new.base, ..draft.label } }
+                    }
+                    Some(_) => {
+                        // It was remembered as whole, and is not.
+                        bases.clear();
+                        without_base(draft)
+                    }
+                    None => without_base(draft),
+                })
+            }
+            thinned @ Moved::Thinned(_) => thinned,
+        };
+        numbered.map(&mut one).collect()
+    }
+
+    /// The reading in a record, if it is one and what it is told by is there.
+    fn whole(&mut self, outbox: &Outbox, epoch: Epoch, draft: &Draft) -> Option<v1::Reading> {
+        match v1::Record::decode(draft.payload.as_slice()).ok()?.what? {
+            What::Reading(reading) => Some(reading),
+            What::Update(update) => {
+                let base = self.base(outbox, epoch, Seq(update.base_seq))?;
+                v1::Reading::decode(apply(base, &update.edits, update.crc32).ok()?.as_slice()).ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn base(&mut self, outbox: &Outbox, epoch: Epoch, seq: Seq) -> Option<&[u8]> {
+        if !self.known.contains_key(&seq) {
+            // What cannot be read is not there: the update stays one, of nothing.
+            let record = outbox.payload(epoch, seq).ok()??;
+            if self.known.len() >= MOVED_BASES_MAX {
+                self.known.clear();
+            }
+            self.known.insert(seq, reading_of(&record)?.to_vec());
+        }
+        self.known.get(&seq).map(Vec::as_slice)
+    }
+}
+
+/// A record as it is, but for what it is told by, which is not there: its number means another one in another epoch.
+fn without_base(draft: Draft) -> Draft {
+    let label = Label { base: None, ..draft.label };
+    let Ok(v1::Record { what: Some(What::Update(update)) }) = v1::Record::decode(draft.payload.as_slice()) else {
+        return Draft { label, ..draft };
+    };
+    let update = v1::ReadingUpdate { base_seq: 0, ..update };
+    Draft { payload: v1::Record { what: Some(What::Update(update)) }.encode_to_vec(), label }
 }
 
 /// What makes `now` of `base`; `None` where they differ too much for that to be worth while.
@@ -214,6 +286,57 @@ mod tests {
         }
         assert!(bases.bytes <= REMEMBERED_MAX_BYTES && bases.by_device.len() < 20);
         assert_eq!(bases.bytes, bases.by_device.values().map(|base| base.reading.len()).sum::<usize>());
+    }
+
+    /// What the cloud makes of the records of an epoch, by their numbers.
+    fn as_the_cloud_reads_them(records: &[Vec<u8>]) -> Vec<Option<v1::Reading>> {
+        let whole = |seq: u64| reading_of(records.get(usize::try_from(seq.checked_sub(1)?).ok()?)?);
+        let one = |record: &Vec<u8>| match v1::Record::decode(record.as_slice()).unwrap().what.unwrap() {
+            What::Reading(reading) => Some(reading),
+            What::Update(update) => {
+                let made = crate::proto::update::apply(whole(update.base_seq)?, &update.edits, update.crc32).ok()?;
+                Some(v1::Reading::decode(made.as_slice()).unwrap())
+            }
+            _ => None,
+        };
+        records.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_is_moved_into_a_new_epoch_can_be_read_there_and_stays_short() {
+        use std::{path::Path, sync::Arc};
+        let fs = Arc::new(crate::sys::FaultFs::default());
+        let limits = crate::store::Limits::of(1 << 20);
+        let entropy = crate::sys::SystemEntropy;
+        let (mut outbox, _) = Outbox::open_on(fs, &entropy, Path::new("/box/outbox"), limits).unwrap();
+        let old = outbox.epoch();
+        let mut bases = Bases::default();
+        // Whole, and three updates of it, one of which has lost its base; a clock anchor among them.
+        for n in 1..=4 {
+            let encoded = bases.encode(reading(1_000 + n, 80, n), old, Seq(n), Seq(1));
+            let label = Label { group: 1, day: encoded.day, is_kept: n == 3, base: encoded.base };
+            outbox.append(&[Draft { payload: encoded.record, label }]).unwrap();
+        }
+        let anchor = v1::Record { what: Some(What::ClockAnchor(v1::ClockAnchor::default())) }.encode_to_vec();
+        let lost = v1::ReadingUpdate { base_seq: 1, edits: Vec::new(), crc32: 1 };
+        let lost = v1::Record { what: Some(What::Update(lost)) }.encode_to_vec();
+        for payload in [anchor.clone(), lost] {
+            outbox.append(&[Draft { payload, label: Label { base: None, ..Label::kept() } }]).unwrap();
+        }
+        assert!(outbox.end_epoch(old, Seq(1), &entropy).unwrap());
+        let mut rebase = Rebase::default();
+        while outbox.move_on(|outbox, portion| rebase.portion(outbox, portion, &mut bases)).unwrap() {}
+        outbox.acknowledge(old, Seq(1), 1).unwrap();
+        let batch = outbox.next_batch(100, 1_000_000).unwrap().unwrap();
+        assert_eq!(batch.epoch, outbox.epoch());
+        let records: Vec<_> = batch.entries.iter().map(|entry| entry.content.payload().unwrap().to_vec()).collect();
+        let read = as_the_cloud_reads_them(&records);
+        let expected = [2, 3, 4].map(|n| Some(reading(1_000 + n, 80, n))).into_iter().chain([None, None]);
+        assert_eq!(read, expected.collect::<Vec<_>>());
+        assert_eq!(records[3], anchor);
+        assert!(records[1].len() < records[0].len() / 5, "the first is whole, the others are updates of it");
+        let Some(What::Update(update)) = v1::Record::decode(records[4].as_slice()).unwrap().what else { panic!() };
+        assert_eq!(update.base_seq, 0, "what has no base there names none");
     }
 
     proptest! {

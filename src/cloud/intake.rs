@@ -24,12 +24,16 @@ mod tests;
 
 use std::collections::HashMap;
 
+use prost::Message;
+
 pub use chain::{beginning, link};
 pub use dating::{Boot, Clocks, Interval, Mark, Stamp};
 pub use history::{Point, effective};
 pub use lease::{LAPSE_INTERVALS_HALVES, is_lapsed};
 pub use poll::{Polled, flag_silent, poll, release};
-pub use rows::{BoxState, Held, Key, Kind, Lease, NewEvent, OpenRow, Progress, Row, Rows, SeenBoot, Silence, Work};
+pub use rows::{
+    BoxState, Fork, Held, Key, Kind, Lease, NewEvent, OpenRow, Progress, Row, Rows, SeenBoot, Silence, Work,
+};
 pub(super) use silence::READ_INTERVAL_DEFAULT_S;
 pub use silence::{BoxSilence, PrinterSilence, box_silence, printer_silence};
 
@@ -45,6 +49,10 @@ pub const BATCH_MAX_BYTES: usize = 512 * 1024;
 pub const RECORD_MAX_BYTES: usize = 256 * 1024;
 /// A box is asked so often to send again before the cloud believes that it has no more of it.
 const ASKED_ENOUGH: u32 = 3;
+
+/// A box that was released is told so often to end an epoch whose numbers were given again. Then it is stopped again: it may be
+/// one that does not know how.
+const TOLD_ENOUGH: u32 = 5;
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +99,13 @@ pub async fn accept<R: Rows>(
     }
     let (outcome, reason, detail) = match take(&mut work, &state, batch, now_ms).await? {
         Ok(up_to) => {
+            let up_to = settle(&mut work, &mut state, batch, up_to).await?;
             work.commit().await?;
             return Ok(Outcome::UpTo(up_to));
+        }
+        Err(Fault::Conflict(seq)) if may_fork(&state, batch.epoch, seq) => {
+            work.abandon().await?;
+            return fork(rows, state, batch, seq, now_ms).await.map(Outcome::UpTo);
         }
         Err(Fault::Conflict(seq)) => {
             let detail = format!("record {seq} of epoch {:016x} came again with other content", batch.epoch);
@@ -108,6 +121,65 @@ pub async fn accept<R: Rows>(
     poll::suspend(&mut work, &mut state, reason, &detail, now_ms).await?;
     work.commit().await?;
     Ok(outcome)
+}
+
+/// Whether numbers that were given again are no reason to stop the box: somebody has released it, and it has not been told too
+/// often to end the epoch.
+fn may_fork(state: &BoxState, epoch: u64, seq: u64) -> bool {
+    let told = state.fork.filter(|fork| fork.epoch == epoch && fork.after_seq + 1 == seq).map_or(0, |fork| fork.told);
+    state.released.is_some() && told < TOLD_ENOUGH
+}
+
+/// Takes what precedes the first number that was given again, and remembers where the box is to end the epoch. How far the box
+/// is acknowledged: not past that, though the cloud holds more under the same numbers.
+async fn fork<R: Rows>(
+    rows: &R,
+    mut state: BoxState,
+    batch: &v1::ReadingBatch,
+    seq: u64,
+    now_ms: i64,
+) -> Result<u64, R::Error> {
+    let mut work = rows.begin().await?;
+    let readings: Vec<_> = batch.readings.iter().filter(|stored| stored.seq < seq).cloned().collect();
+    let before = v1::ReadingBatch { readings, chain: Vec::new(), ..batch.clone() };
+    let held = if before.readings.is_empty() {
+        work.progress(&state.id, batch.epoch).await?.unwrap_or_default().contiguous_seq
+    } else {
+        // It was looked through already; should it not fit now, nothing of it is acknowledged.
+        take(&mut work, &state, &before, now_ms).await?.unwrap_or(0)
+    };
+    let after_seq = seq - 1;
+    if state.fork.is_none_or(|fork| (fork.epoch, fork.after_seq) != (batch.epoch, after_seq)) {
+        state.fork = Some(Fork { epoch: batch.epoch, after_seq, told: 0 });
+        work.put_box(&state).await?;
+        let detail = format!(
+            "record {seq} of epoch {:016x} came again with other content: the released box is to begin a new epoch",
+            batch.epoch
+        );
+        work.note(now_ms, &state.id, "epoch_forked", &detail).await?;
+    }
+    work.commit().await?;
+    Ok(held.min(after_seq))
+}
+
+/// Of a box that gave numbers again the cloud may hold more under an epoch than the box knows of: no more is acknowledged than it
+/// has sent, or said at its last poll that it has, where it did say so. Once a released box has delivered a number that is new to the cloud, it is
+/// the box that it was.
+async fn settle<W: Work>(
+    work: &mut W,
+    state: &mut BoxState,
+    batch: &v1::ReadingBatch,
+    up_to: u64,
+) -> Result<u64, W::Error> {
+    let last = batch.readings.last().map_or(0, |stored| stored.seq);
+    if state.released.is_some_and(|(epoch, held)| epoch == batch.epoch && last > held) {
+        state.released = None;
+        work.put_box(state).await?;
+    }
+    let status = state.status.as_deref().and_then(|bytes| v1::BoxStatus::decode(bytes).ok()).unwrap_or_default();
+    let ended = status.ended_epochs.iter().map(|ended| (ended.epoch, ended.last_seq));
+    let told = ended.chain([(status.outbox_epoch, status.outbox_last_seq)]).find(|(epoch, _)| *epoch == batch.epoch);
+    Ok(told.map_or(up_to, |(_, told)| up_to.min(last.max(told))))
 }
 
 /// Whether a batch is what the contract allows.

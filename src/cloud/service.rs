@@ -73,8 +73,8 @@ impl Agent for AgentService {
         let request = request.into_inner();
         let shared = &self.shared;
         let polled = intake::poll(&shared.database, &id, &request, shared.poll_interval_s, now_ms()).await;
-        let (resend, standby) = match polled.map_err(internal)? {
-            Polled::Welcome { resend, standby } => (resend, standby),
+        let (resend, standby, end_epoch) = match polled.map_err(internal)? {
+            Polled::Welcome { resend, standby, end_epoch } => (resend, standby, end_epoch),
             Polled::Suspended(reason) => return Err(suspended(&reason)),
         };
         let revision = request.status.unwrap_or_default().config_revision;
@@ -87,6 +87,7 @@ impl Agent for AgentService {
             tasks,
             resend,
             standby,
+            end_epoch,
         }))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
+use crate::accepted::{Accepted, Named, accepted};
 use platen::cloud::intake::memory::MemoryRows;
 use platen::cloud::intake::{Key, Kind, Row};
 
@@ -10,9 +11,6 @@ use crate::history::{Event, Offer, Told};
 
 /// Violations of one kind that are told; the rest is counted.
 const TOLD_MAX: usize = 5;
-
-/// What was accepted, by its name.
-pub type Accepted = BTreeMap<(String, u64, u64), usize>;
 
 /// Everything that is wrong.
 #[derive(Debug, Default)]
@@ -47,50 +45,58 @@ impl std::fmt::Display for Findings {
     }
 }
 
-fn name(key: &(String, u64, u64)) -> String {
+pub fn name(key: &Named) -> String {
     format!("{} of {}, epoch {:016x}", key.2, key.0, key.1)
 }
 
-/// What was accepted, and whether numbers were given as they should be.
-pub fn accepted(told: &Told, findings: &mut Findings) -> Accepted {
-    let mut accepted = Accepted::new();
-    let mut last: HashMap<(String, u64), u64> = HashMap::new();
-    // Offers whose fate is not known: they may have taken numbers.
-    let mut unknown: HashMap<String, u64> = HashMap::new();
-    for (_, event) in &told.events {
-        match event {
-            Event::Offered { box_id, offers } => *unknown.entry(box_id.clone()).or_default() += offers.len() as u64,
-            Event::Accepted { box_id, epoch, first_seq, offers } => {
-                let count = offers.len() as u64;
-                let between = unknown.remove(box_id).unwrap_or_default().saturating_sub(count);
-                let last = last.entry((box_id.clone(), *epoch)).or_default();
-                let key = (box_id.clone(), *epoch, *first_seq);
-                if first_seq <= last {
-                    findings.add("numbers are never used again", format!("{} after {last}", name(&key)));
-                } else if *first_seq > *last + 1 + between {
-                    let what = format!("{} after {last}, and {between} at most lie between", name(&key));
-                    findings.add("numbers have no gaps", what);
-                }
-                *last = first_seq + count - 1;
-                for (seq, offer) in (*first_seq..).zip(offers.clone()) {
-                    accepted.insert((box_id.clone(), *epoch, seq), offer);
-                }
-            }
-            _ => {}
-        }
-    }
-    accepted
+fn named(row: &Row) -> Named {
+    (row.key.box_id.clone(), row.key.epoch, row.key.seq)
 }
 
 /// What is accepted and not in the cloud, and should be. `may_have_given_up`: on a small disk what was acknowledged makes room, and
 /// is gone when a restored cloud asks for it.
-pub fn undelivered(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up: bool) -> Vec<(String, u64, u64)> {
+pub fn undelivered(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up: bool) -> Vec<Named> {
     let there: BTreeSet<_> = rows.iter().map(|row| (row.key.box_id.as_str(), row.key.epoch, row.key.seq)).collect();
-    let missing = accepted.keys().filter(|key| !there.contains(&(key.0.as_str(), key.1, key.2)));
+    let missing = accepted.by_name.keys().filter(|key| !there.contains(&(key.0.as_str(), key.1, key.2)));
     let acknowledged = acknowledged(told);
-    let was_there =
-        |key: &(String, u64, u64)| acknowledged.get(&(key.0.clone(), key.1)).is_some_and(|up_to| *up_to >= key.2);
-    missing.filter(|key| !(may_have_given_up && was_there(key))).cloned().collect()
+    let was_there = |key: &Named| acknowledged.get(&(key.0.clone(), key.1)).is_some_and(|up_to| *up_to >= key.2);
+    let is_given_up =
+        |key: &Named| (may_have_given_up && was_there(key)) || was_there_when_the_disk_was_full(told, key);
+    let mut missing: Vec<_> = missing.filter(|key| !is_given_up(key)).cloned().collect();
+    if !accepted.renamed.is_empty() {
+        let contents: BTreeSet<_> =
+            rows.iter().filter_map(|row| Some((row.key.box_id.as_str(), content(row)?))).collect();
+        let is_there = |offer: usize| {
+            let offer = &told.offers[offer];
+            contents.contains(&(offer.box_id.as_str(), offer.content.as_slice()))
+        };
+        let lost = accepted.renamed.iter().filter(|(offer, _)| !is_there(**offer));
+        missing.extend(lost.map(|(_, key)| key.clone()));
+    }
+    missing
+}
+
+/// On a full disk what was acknowledged makes room for the ballast: whole files of it, so never the one that is written.
+fn was_there_when_the_disk_was_full(told: &Told, key: &Named) -> bool {
+    let (box_id, epoch, seq) = key;
+    let (mut is_full, mut was_there, mut is_past) = (false, false, false);
+    let prefix = format!("{box_id}: ");
+    for (_, event) in &told.events {
+        match event {
+            Event::Fault(what) if what.starts_with(&prefix) => {
+                is_full = (is_full || what.contains("StorageFull")) && !what.ends_with("the disk works");
+            }
+            Event::Acknowledged { box_id: of, epoch: acknowledged, up_to } if of == box_id && acknowledged == epoch => {
+                was_there |= up_to >= seq;
+            }
+            Event::Accepted { box_id: of, epoch: present, .. } if of == box_id => is_past = present != epoch,
+            _ => {}
+        }
+        if is_full && was_there && is_past {
+            return true;
+        }
+    }
+    false
 }
 
 /// Judges a history that has come to rest. `may_have_given_up`: the boxes' disks are so small that what was acknowledged may
@@ -123,9 +129,10 @@ fn acknowledged(told: &Told) -> HashMap<(String, u64), u64> {
 
 fn check_rows(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up: bool, findings: &mut Findings) {
     let mut seen: BTreeSet<&Key> = BTreeSet::new();
-    let taken: BTreeSet<usize> = accepted.values().copied().collect();
+    let taken: BTreeSet<usize> = accepted.by_name.values().copied().collect();
     let free = (0..told.offers.len()).filter(|offer| !taken.contains(offer));
-    // What was offered and neither accepted nor, for certain, refused: it may be found once.
+    // What was offered and neither accepted nor, for certain, refused, or accepted under a number that may have become another
+    // one: it may be found once.
     let mut loose: HashMap<(&str, &[u8]), usize> = HashMap::new();
     for index in free {
         let offer = &told.offers[index];
@@ -133,14 +140,15 @@ fn check_rows(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up:
     }
     let mut order: HashMap<(&str, u64), usize> = HashMap::new();
     let there: BTreeSet<_> = rows.iter().map(|row| (row.key.box_id.as_str(), row.key.epoch, row.key.seq)).collect();
+    let acknowledged = acknowledged(told);
     for row in rows {
-        let key = (row.key.box_id.clone(), row.key.epoch, row.key.seq);
+        let key = named(row);
         if !seen.insert(&row.key) {
             findings.add("nothing is stored twice", name(&key));
             continue;
         }
         if row.kind == Kind::Thinned {
-            match accepted.get(&key) {
+            match accepted.by_name.get(&key) {
                 Some(offer) if told.offers[*offer].is_kept => {
                     findings.add("what is kept is not thinned", name(&key));
                 }
@@ -148,13 +156,16 @@ fn check_rows(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up:
             }
             continue;
         }
-        // What was let go may have been the whole reading that later ones are told by.
+        // What was delivered once may be let go on a small disk, and with it the whole reading that others are told by. What
+        // waits keeps its own.
         let base = row.base_seq.map(|seq| (row.key.box_id.as_str(), row.key.epoch, seq));
-        if row.kind == Kind::Unfit && may_have_given_up && base.is_some_and(|base| !there.contains(&base)) {
+        let was_there = acknowledged.get(&(key.0.clone(), key.1)).is_some_and(|up_to| *up_to >= key.2);
+        let may_lack_base = may_have_given_up && was_there && base.is_some_and(|base| !there.contains(&base));
+        if row.kind == Kind::Unfit && may_lack_base {
             continue;
         }
-        let content = row.whole.as_deref().or_else(|| inner(row));
-        let offer = match accepted.get(&key) {
+        let content = content(row);
+        let offer = match accepted.by_name.get(&key) {
             Some(offer) => Some(*offer),
             None => content.and_then(|content| loose.remove(&(row.key.box_id.as_str(), content))),
         };
@@ -172,6 +183,11 @@ fn check_rows(told: &Told, accepted: &Accepted, rows: &[Row], may_have_given_up:
     }
 }
 
+/// What a row holds, as it was offered; nothing, where it is not known.
+fn content(row: &Row) -> Option<&[u8]> {
+    row.whole.as_deref().or_else(|| inner(row))
+}
+
 /// The serialised reading in a whole record, or the record itself where it is none.
 fn inner(row: &Row) -> Option<&[u8]> {
     match row.kind {
@@ -181,7 +197,7 @@ fn inner(row: &Row) -> Option<&[u8]> {
     }
 }
 
-fn check_content(row: &Row, content: Option<&[u8]>, offer: &Offer, key: &(String, u64, u64), findings: &mut Findings) {
+fn check_content(row: &Row, content: Option<&[u8]>, offer: &Offer, key: &Named, findings: &mut Findings) {
     if content != Some(&offer.content) || offer.is_reading != row.kind.is_reading() {
         findings.add("what arrives is what was accepted", format!("{}: a {:?}", name(key), row.kind));
         return;
@@ -230,7 +246,7 @@ fn check_numbers(cloud: &MemoryRows, rows: &[Row], findings: &mut Findings) {
 }
 
 /// Whether the cloud has said that the numbers from `from` until this one are gone.
-fn is_gone(cloud: &MemoryRows, key: &(String, u64, u64), from: u64) -> bool {
+fn is_gone(cloud: &MemoryRows, key: &Named, from: u64) -> bool {
     let words = format!("records {from} to {} of epoch {:016x}", key.2 - 1, key.1);
     cloud.notes().iter().any(|note| note.box_id == key.0 && note.detail.starts_with(&words))
 }
@@ -260,13 +276,19 @@ fn check_acknowledgements(told: &Told, may_have_given_up: bool, findings: &mut F
 }
 
 fn check_tasks(told: &Told, findings: &mut Findings) {
-    let mut done: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    for (_, event) in &told.events {
-        if let Event::TaskDone { box_id, task_id } = event {
-            *done.entry((box_id, task_id)).or_default() += 1;
+    let mut done: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (at, (_, event)) in told.events.iter().enumerate() {
+        match event {
+            Event::TaskDone { box_id, task_id } => done.entry((box_id, task_id)).or_default().push(at),
+            // What was written of tasks since is gone with the card.
+            Event::CardPutBack { box_id, since } => {
+                let of_box = done.iter_mut().filter(|((of, _), _)| of == box_id);
+                of_box.for_each(|(_, times)| times.retain(|at| at < since));
+            }
+            _ => {}
         }
     }
-    for ((box_id, task_id), times) in done.into_iter().filter(|(_, times)| *times > 1) {
-        findings.add("a task is done once", format!("{task_id} was done {times} times by {box_id}"));
+    for ((box_id, task_id), times) in done.into_iter().filter(|(_, times)| times.len() > 1) {
+        findings.add("a task is done once", format!("{task_id} was done {} times by {box_id}", times.len()));
     }
 }

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt;
 use platen::cloud::intake::memory::{Lie, MemoryRows};
-use platen::cloud::intake::{Outcome, Polled, accept, poll};
+use platen::cloud::intake::{Outcome, Polled, accept, poll, release};
 use platen::proto::v1::{self, TaskState, task::Kind as TaskKind};
 use prost::Message;
 use turmoil::net::{TcpListener, TcpStream};
@@ -122,6 +123,18 @@ impl SimulatedCloud {
         self.state().kept.tasks.push(CloudTask { box_id: box_id.to_owned(), task, has_ended: false });
     }
 
+    /// Whether it has stopped a box until somebody looks.
+    pub fn has_stopped(&self, box_id: &str) -> bool {
+        self.rows().box_state(box_id).is_some_and(|state| state.suspended.is_some())
+    }
+
+    /// Somebody has looked, and lets the box go on. Says whether that was done.
+    pub fn let_go_on(&self, box_id: &str, at_ms: u64) -> bool {
+        let rows = self.rows();
+        // Rows in memory are ready at once.
+        release(&rows, box_id, signed(at_ms)).now_or_never().is_some_and(|done| done.is_ok_and(|done| done))
+    }
+
     /// Tasks whose end it has not heard of.
     pub fn open_tasks(&self) -> Vec<String> {
         let state = self.state();
@@ -174,7 +187,7 @@ impl SimulatedCloud {
         let request = v1::PollRequest::decode(body).ok()?;
         let (rows, interval_s) = (self.rows(), self.state().poll_interval_s);
         let polled = match poll(&rows, box_id, &request, interval_s, signed(true_ms())).await {
-            Ok(Polled::Welcome { resend, standby }) => (resend, standby),
+            Ok(Polled::Welcome { resend, standby, end_epoch }) => (resend, standby, end_epoch),
             Ok(Polled::Suspended(why)) => return self.refused(box_id, &why),
             Err(error) => return self.crashed(box_id, &error),
         };
@@ -195,6 +208,7 @@ impl SimulatedCloud {
             tasks,
             resend: polled.0,
             standby: polled.1,
+            end_epoch: polled.2,
             ..v1::PollReply::default()
         };
         Some((Kind::Answer, reply.encode_to_vec()))

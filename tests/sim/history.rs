@@ -100,6 +100,19 @@ pub enum Event {
         box_id: String,
         why: String,
     },
+    /// An image was taken of its memory card.
+    CardImaged {
+        box_id: String,
+    },
+    /// The card was put back to what it was at that event.
+    CardPutBack {
+        box_id: String,
+        since: usize,
+    },
+    /// Somebody looked at a stopped box and let it go on.
+    Released {
+        box_id: String,
+    },
     /// What the cloud had: highest acknowledged and durable number of each epoch, after it came up again.
     CloudHas {
         box_id: String,
@@ -139,6 +152,11 @@ impl fmt::Display for Event {
             Self::TaskReported { box_id, task_id, state } => {
                 write!(f, "cloud: {box_id} reports task {task_id}, state {state}")
             }
+            Self::CardImaged { box_id } => write!(f, "*** {box_id}: an image is taken of its card"),
+            Self::CardPutBack { box_id, since } => {
+                write!(f, "*** {box_id}: its card is put back to what it was at event {since}")
+            }
+            Self::Released { box_id } => write!(f, "cloud: {box_id} is released"),
             Self::Ended { box_id, why } => write!(f, "{box_id} ends: {why}"),
             Self::CloudHas { box_id, epoch, up_to, count } => {
                 write!(f, "cloud: holds {count} records of {box_id}, up to {up_to} of {epoch:016x}")

@@ -2,6 +2,7 @@
 //! of a seed: README.md, "Simulation".
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod accepted;
 mod box_host;
 mod checker;
 mod clock;

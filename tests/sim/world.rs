@@ -11,6 +11,7 @@ use platen::store::Limits;
 use platen::sys::{Fault, FaultFs};
 use turmoil::Sim;
 
+use crate::accepted::accepted;
 use crate::box_host::{Appliance, Making};
 use crate::checker::{self, Findings};
 use crate::cloud_host::SimulatedCloud;
@@ -48,6 +49,8 @@ enum Due {
     Start(usize),
     HealDisk(usize),
     StartCloud,
+    /// Somebody looks at a box that the cloud has stopped.
+    LookAt(usize),
 }
 
 struct World<'a> {
@@ -62,7 +65,17 @@ struct World<'a> {
     step: u64,
     is_cloud_up: bool,
     tasks: u64,
-    images: Vec<Option<FaultFs>>,
+    cards: Vec<Card>,
+}
+
+/// What became of a box's memory card.
+#[derive(Debug, Clone, Default)]
+struct Card {
+    /// An image, and of when it is: the place of that event.
+    image: Option<(FaultFs, usize)>,
+    is_put_back: bool,
+    /// Somebody will look at the box.
+    is_seen: bool,
 }
 
 /// Makes the world of a plan, lets it live, and judges it.
@@ -82,7 +95,7 @@ pub fn run(plan: &Plan, sabotage: Sabotage) -> Outcome {
         let what = format!("in {} s of peace: {pending:?} wait, tasks {open:?}", world.patience().as_secs());
         findings.add("in peace everything is delivered", what);
     }
-    let accepted = checker::accepted(&told, &mut Findings::default()).len();
+    let accepted = accepted(&told, &mut Findings::default()).len();
     drop(told);
     let simulated = world.sim.elapsed();
     Outcome { plan: plan.clone(), history: world.history.clone(), findings, simulated, accepted }
@@ -127,7 +140,7 @@ impl World<'_> {
             boxes.push(appliance.clone());
             sim.host(box_id, move || appliance.clone().run());
         }
-        let images = vec![None; boxes.len()];
+        let cards = vec![Card::default(); boxes.len()];
         Self {
             plan,
             sabotage,
@@ -140,7 +153,7 @@ impl World<'_> {
             step: 0,
             is_cloud_up: true,
             tasks: 0,
-            images,
+            cards,
         }
     }
 
@@ -174,6 +187,7 @@ impl World<'_> {
         if self.is_cloud_up && self.cloud.has_crashed() {
             self.stop_cloud("in a transaction");
         }
+        self.look_at_stopped_boxes();
         while let Some(entry) = self.due.first_entry().filter(|entry| *entry.key() <= self.step) {
             for due in entry.remove() {
                 self.carry_out(due);
@@ -205,6 +219,53 @@ impl World<'_> {
                 }
             }
             Due::StartCloud => self.start_cloud(),
+            Due::LookAt(index) => {
+                self.cards[index].is_seen = false;
+                let (box_id, now_ms) = (self.boxes[index].box_id.clone(), self.now_ms());
+                if self.is_cloud_up && self.cloud.let_go_on(&box_id, now_ms) {
+                    self.history.note_at(now_ms, Event::Released { box_id });
+                }
+            }
+        }
+    }
+
+    /// Boxes whose card was put back are stopped by the cloud; some time later somebody lets them go on. Of others nobody knows
+    /// why they are stopped, so they stay it.
+    fn look_at_stopped_boxes(&mut self) {
+        for index in 0..self.boxes.len() {
+            let Card { is_put_back, is_seen, .. } = self.cards[index];
+            if is_put_back && !is_seen && self.cloud.has_stopped(&self.boxes[index].box_id) {
+                self.cards[index].is_seen = true;
+                self.later(100, Due::LookAt(index));
+            }
+        }
+    }
+
+    /// A card is put back to what it was: an image of it is taken first. With sabotage nobody tells of it.
+    fn change_card(&mut self, index: usize) {
+        let disk = self.boxes[index].disk.clone();
+        let box_id = self.boxes[index].box_id.clone();
+        if self.sabotage == Sabotage::NumbersAgain {
+            match self.cards[index].image.take() {
+                Some((image, _)) => disk.put_back(&image),
+                None => self.cards[index].image = Some((disk.copy(), 0)),
+            }
+            return;
+        }
+        if self.cards[index].is_put_back || !self.draws(self.plan.rates.card) {
+            return;
+        }
+        match self.cards[index].image.take() {
+            Some((image, since)) => {
+                disk.put_back(&image);
+                self.cards[index].is_put_back = true;
+                self.history.note_at(self.now_ms(), Event::CardPutBack { box_id, since });
+            }
+            None => {
+                let since = self.history.told().events.len();
+                self.history.note_at(self.now_ms(), Event::CardImaged { box_id });
+                self.cards[index].image = Some((disk.copy(), since));
+            }
         }
     }
 
@@ -219,12 +280,7 @@ impl World<'_> {
         }
         let what = if with_power { "killed" } else { "without power" };
         self.fault(format!("{}: {what}, {how}", appliance.box_id));
-        if self.sabotage == Sabotage::NumbersAgain {
-            match self.images[index].take() {
-                Some(image) => appliance.disk.put_back(&image),
-                None => self.images[index] = Some(appliance.disk.copy()),
-            }
-        }
+        self.change_card(index);
         self.later(60, Due::Start(index));
     }
 
@@ -364,6 +420,7 @@ impl World<'_> {
     fn peace(&mut self) -> bool {
         self.fault("peace".to_owned());
         self.due.clear();
+        self.cards.iter_mut().for_each(|card| card.is_seen = false);
         self.cloud.lose_acks(0);
         if !self.is_cloud_up {
             self.start_cloud();
@@ -394,7 +451,7 @@ impl World<'_> {
             return false;
         }
         let told = self.history.told();
-        let accepted = checker::accepted(&told, &mut Findings::default());
+        let accepted = accepted(&told, &mut Findings::default());
         checker::undelivered(&told, &accepted, &self.cloud.rows().rows(), self.plan.may_give_up()).is_empty()
     }
 }

@@ -5,8 +5,8 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{Database, as_i64, as_u64};
 use crate::cloud::intake::{
-    Boot, BoxState, Held, Interval, Key, Kind, Lease, Mark, NewEvent, OpenRow, Progress, Row, Rows, Silence, Stamp,
-    Work,
+    Boot, BoxState, Fork, Held, Interval, Key, Kind, Lease, Mark, NewEvent, OpenRow, Progress, Row, Rows, Silence,
+    Stamp, Work,
 };
 
 /// Most records of one epoch that are dated anew at once, and starts that are looked at.
@@ -46,6 +46,9 @@ fn epoch(row: &SqliteRow, column: &str) -> Result<Option<u64>> {
 pub(super) fn box_state(row: &SqliteRow) -> Result<BoxState> {
     let boots: String = row.try_get("boots")?;
     let released = epoch(row, "released_epoch")?.zip(epoch(row, "released_seq")?);
+    let told = u32::try_from(row.try_get::<i64, _>("fork_told")?).unwrap_or(u32::MAX);
+    let fork = epoch(row, "fork_epoch")?.zip(epoch(row, "fork_seq")?);
+    let fork = fork.map(|(epoch, after_seq)| Fork { epoch, after_seq, told });
     Ok(BoxState {
         id: row.try_get("id")?,
         site: row.try_get("site")?,
@@ -57,6 +60,7 @@ pub(super) fn box_state(row: &SqliteRow) -> Result<BoxState> {
         suspended: row.try_get("suspended")?,
         suspended_detail: row.try_get("suspended_detail")?,
         released,
+        fork,
         silent_since_ms: row.try_get("silent_since_ms")?,
     })
 }
@@ -161,7 +165,8 @@ impl Work for SqliteWork {
         let boots = serde_json::to_string(&state.boots).map_err(|e| sqlx::Error::Encode(e.into()))?;
         sqlx::query(
             "UPDATE boxes SET last_poll_ms = $2, told_interval_s = $3, status = $4, boots = $5, suspended = $6,
-             suspended_detail = $7, released_epoch = $8, released_seq = $9, silent_since_ms = $10 WHERE id = $1",
+             suspended_detail = $7, released_epoch = $8, released_seq = $9, silent_since_ms = $10,
+             fork_epoch = $11, fork_seq = $12, fork_told = $13 WHERE id = $1",
         )
         .bind(&state.id)
         .bind(state.last_poll_ms)
@@ -173,6 +178,9 @@ impl Work for SqliteWork {
         .bind(state.released.map(|(epoch, _)| as_i64(epoch)))
         .bind(state.released.map(|(_, seq)| as_i64(seq)))
         .bind(state.silent_since_ms)
+        .bind(state.fork.map(|fork| as_i64(fork.epoch)))
+        .bind(state.fork.map(|fork| as_i64(fork.after_seq)))
+        .bind(state.fork.map_or(0, |fork| i64::from(fork.told)))
         .execute(&mut *self.0)
         .await
         .map(drop)

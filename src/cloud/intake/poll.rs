@@ -26,6 +26,8 @@ pub enum Polled {
         resend: Vec<v1::Resend>,
         /// Printers that another box of the site reads.
         standby: Vec<String>,
+        /// The epoch that it is to end, and where.
+        end_epoch: Option<v1::EndEpoch>,
     },
     /// The box is stopped, or none of this cloud: why.
     Suspended(String),
@@ -58,7 +60,7 @@ pub async fn poll<R: Rows>(
         // Nobody waits for the answer any more, and it would turn back what is known.
         Sighting::Straggler => {
             work.abandon().await?;
-            return Ok(Polled::Welcome { resend: Vec::new(), standby: Vec::new() });
+            return Ok(Polled::Welcome { resend: Vec::new(), standby: Vec::new(), end_epoch: None });
         }
         Sighting::Twin(detail) => Some(("box_cloned", detail)),
         Sighting::Itself => went_back(&mut work, &state, &status, progress.as_ref()).await?,
@@ -75,13 +77,28 @@ pub async fn poll<R: Rows>(
     if state.silent_since_ms.take().is_some() {
         work.note(now_ms, box_id, "box_back", &troubles(&status)).await?;
     }
+    let end_epoch = to_be_ended(&mut state, &status);
     work.put_box(&state).await?;
     take_silences(&mut work, &state, &request.silent, now_ms).await?;
     let resend = ask_again(&mut work, &state, &status).await?;
     bound_by_poll(&mut work, &state, &status, now_ms).await?;
     let standby = lease::at_poll(&mut work, &state, now_ms).await?;
     work.commit().await?;
-    Ok(Polled::Welcome { resend, standby })
+    Ok(Polled::Welcome { resend, standby, end_epoch })
+}
+
+/// The epoch that a released box is to end, as long as it has not.
+fn to_be_ended(state: &mut BoxState, status: &v1::BoxStatus) -> Option<v1::EndEpoch> {
+    let fork = state.fork.as_mut()?;
+    let goes_on = status.outbox_epoch == fork.epoch
+        || status.ended_epochs.iter().any(|ended| ended.epoch == fork.epoch && ended.last_seq > fork.after_seq);
+    if goes_on {
+        fork.told = fork.told.saturating_add(1);
+        return Some(v1::EndEpoch { epoch: fork.epoch, after_seq: fork.after_seq });
+    }
+    // What was decided of the old epoch does not hold for the new one.
+    (state.fork, state.released) = (None, None);
+    None
 }
 
 /// Stops a box until somebody has looked.
@@ -115,6 +132,7 @@ pub async fn release<R: Rows>(rows: &R, box_id: &str, now_ms: i64) -> Result<boo
         progress.chain.clear();
         work.put_progress(box_id, status.outbox_epoch, &progress).await?;
     }
+    state.fork = None;
     let reason = state.suspended.take().unwrap_or_default();
     state.suspended_detail.clear();
     state.boots.clear();

@@ -141,8 +141,21 @@ pub struct BoxState {
     pub suspended_detail: String,
     /// Epoch and number up to which somebody has decided that going back is right.
     pub released: Option<(u64, u64)>,
+    /// Where the box is to end an epoch, because its numbers were given again.
+    pub fork: Option<Fork>,
     /// Since when it has been flagged as silent: its last poll, or its making.
     pub silent_since_ms: Option<i64>,
+}
+
+/// Where an epoch of a box that was released has other contents than the cloud has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    /// Which epoch.
+    pub epoch: u64,
+    /// The last number that both have alike.
+    pub after_seq: u64,
+    /// How often the box was told.
+    pub told: u32,
 }
 
 /// A box's right to be the one whose readings of a device count.

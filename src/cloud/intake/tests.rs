@@ -43,7 +43,8 @@ over_both! {
     a_thinned_record_never_replaces_content_and_content_fills_a_thinned_one => thinned;
     a_hash_chain_that_does_not_fit_stops_the_box => chains;
     an_update_makes_the_whole_reading_of_its_base_and_is_never_guessed => updates;
-    an_old_copy_of_a_box_is_noticed_and_a_released_one_goes_on => restored;
+    an_old_copy_of_a_box_is_noticed_and_a_released_one_begins_a_new_epoch => restored;
+    a_released_box_that_does_not_end_its_epoch_is_stopped_again => unwilling;
     two_boxes_with_one_certificate_are_noticed_and_a_late_poll_is_none => cloned;
     a_restored_cloud_asks_for_what_it_lacks_and_passes_over_what_is_gone => resend;
     a_restored_cloud_asks_for_epochs_that_have_ended_as_well => ended;
@@ -119,7 +120,7 @@ async fn ask_with<R: Rows<Error: Debug>>(
 
 fn welcome(polled: Polled) -> (Vec<v1::Resend>, Vec<String>) {
     match polled {
-        Polled::Welcome { resend, standby } => (resend, standby),
+        Polled::Welcome { resend, standby, .. } => (resend, standby),
         Polled::Suspended(reason) => panic!("stopped: {reason}"),
     }
 }
@@ -232,7 +233,45 @@ async fn restored<R: Rows<Error: Debug>>(rows: &R) {
     assert_eq!(ask(rows, "c", status("z", 1_000, 3), NOON + 3_000).await, Polled::Suspended("box_restored".to_owned()));
     assert!(release(rows, "c", NOON).await.unwrap());
     welcome(ask(rows, "c", status("z", 2_000, 3), NOON + 4_000).await);
-    assert_eq!(send(rows, "c", &batch(4, &[reading("k", 7, taken(4))])).await, Outcome::Conflict(4));
+    // It had three, and has given three numbers again: it is acknowledged only what both have.
+    assert_eq!(send(rows, "c", &readings(3..=3)).await, Outcome::UpTo(3));
+    let again: Vec<_> = (4..=6).map(|seq| reading("k", 7 + seq, taken(seq))).collect();
+    let conflict = batch(3, &[vec![reading("k", 103, taken(3))], again.clone()].concat());
+    assert_eq!(send(rows, "c", &conflict).await, Outcome::UpTo(3));
+    for uptime_ms in [3_000, 4_000] {
+        let polled = ask(rows, "c", status("z", uptime_ms, 6), NOON + 5_000).await;
+        let Polled::Welcome { end_epoch, .. } = polled else { panic!("{polled:?}") };
+        assert_eq!(end_epoch, Some(v1::EndEpoch { epoch: 9, after_seq: 3 }));
+        assert_eq!(send(rows, "c", &conflict).await, Outcome::UpTo(3));
+    }
+    // The new epoch; nothing is doubled, and what was decided of the old one does not hold for it.
+    let ended_epochs = vec![v1::EndedEpoch { epoch: 9, acknowledged: 3, last_seq: 3 }];
+    let now = |last_seq| v1::BoxStatus {
+        outbox_epoch: 10,
+        ended_epochs: ended_epochs.clone(),
+        ..status("z", 5_000, last_seq)
+    };
+    let polled = ask(rows, "c", now(3), NOON + 6_000).await;
+    assert!(matches!(polled, Polled::Welcome { end_epoch: None, .. }), "{polled:?}");
+    let anew = |from, records: &[v1::Record]| v1::ReadingBatch { epoch: 10, ..batch(from, records) };
+    assert_eq!(send(rows, "c", &anew(1, &again)).await, Outcome::UpTo(3));
+    assert_eq!(send(rows, "c", &anew(3, &[reading("k", 1, taken(3))])).await, Outcome::Conflict(3));
+}
+
+/// A box that does not know how to end an epoch, or does not do it, is stopped again.
+async fn unwilling<R: Rows<Error: Debug>>(rows: &R) {
+    send(rows, "c", &readings(1..=5)).await;
+    welcome(ask(rows, "c", status("x", 1_000, 5), NOON).await);
+    let conflict = batch(4, &[reading("k", 7, taken(4))]);
+    assert_eq!(send(rows, "c", &conflict).await, Outcome::Conflict(4));
+    assert!(release(rows, "c", NOON).await.unwrap());
+    for uptime_ms in 0..5 {
+        assert_eq!(send(rows, "c", &conflict).await, Outcome::UpTo(3));
+        welcome(ask(rows, "c", status("x", 2_000 + uptime_ms, 5), NOON).await);
+    }
+    assert_eq!(send(rows, "c", &conflict).await, Outcome::Conflict(4));
+    let polled = ask(rows, "c", status("x", 3_000, 5), NOON).await;
+    assert_eq!(polled, Polled::Suspended("seq_conflict".to_owned()));
 }
 
 async fn cloned<R: Rows<Error: Debug>>(rows: &R) {
