@@ -35,8 +35,11 @@ fn end(outbox: &mut Outbox, epoch: Epoch, after: u64) -> Result<bool, StoreError
     Ok(is_new)
 }
 
-/// Delivers all that waits: epoch, number, payload or hash.
-fn deliver(outbox: &mut Outbox) -> Vec<(Epoch, u64, Result<Vec<u8>, [u8; 32]>)> {
+/// Epoch, number, payload or hash.
+type Delivered = (Epoch, u64, Result<Vec<u8>, [u8; 32]>);
+
+/// Delivers all that waits.
+fn deliver(outbox: &mut Outbox) -> Vec<Delivered> {
     let mut delivered = Vec::new();
     while let Some(batch) = outbox.next_batch(7, 1_000_000).unwrap() {
         let last = batch.last_seq();
@@ -110,8 +113,7 @@ fn an_epoch_that_has_ended_already_is_cut_as_well() {
     // It has a cut, and gets no other one.
     assert!(!end(&mut outbox, old, 5).unwrap());
     drop(outbox);
-    let newest =
-        fs.files().into_iter().map(|(path, _)| path).filter(|path| path.to_string_lossy().contains("2-")).next_back();
+    let newest = fs.files().into_iter().map(|(path, _)| path).rfind(|path| path.to_string_lossy().contains("2-"));
     fs.flip(&newest.unwrap(), 70, 1);
     let mut outbox = open(&fs).unwrap();
     append(&mut outbox, 23..=24);
@@ -183,8 +185,7 @@ fn of_what_was_thinned_the_hash_is_moved() {
     assert!(!outbox.is_moving() && !after.is_empty(), "there was no room at times");
     after.extend(deliver(&mut outbox));
     assert!(after.iter().all(|(epoch, ..)| *epoch == outbox.epoch()));
-    let contents = |all: Vec<(Epoch, u64, Result<Vec<u8>, [u8; 32]>)>| -> Vec<_> {
-        all.into_iter().map(|(_, seq, content)| (seq, content)).collect()
-    };
+    let contents =
+        |all: Vec<Delivered>| -> Vec<_> { all.into_iter().map(|(_, seq, content)| (seq, content)).collect() };
     assert_eq!(contents(after), contents(before));
 }

@@ -76,8 +76,10 @@ fn look_at(
     };
     let acknowledged = known.map_or(Seq(0), EpochState::acknowledged);
     let mut walk = Walk::new(fs, path, SEGMENT_HEADER_BYTES as u64, u64::MAX);
+    // What follows a cut is in a later epoch, once all of it is.
+    let end = known.and_then(|epoch| epoch.cut).filter(|cut| cut.is_moved).map_or(u64::MAX, |cut| cut.after);
     let mut show = |seq: Seq, payload: Option<&[u8]>| {
-        if seq > *last {
+        if seq > *last && seq.0 <= end {
             *last = seq;
             see(Held { epoch, seq, is_delivered: seq <= acknowledged, payload });
         }

@@ -55,6 +55,19 @@ fn everything_that_waits_or_is_kept_is_seen_once_and_in_order_while_its_owner_ha
 }
 
 #[test]
+fn what_was_moved_into_a_new_epoch_is_seen_there_and_not_twice() {
+    let fs = FaultFs::default();
+    let mut outbox = outbox(&fs);
+    append(&mut outbox, 9, Label::kept());
+    outbox.end_epoch(outbox.epoch(), Seq(4), &SystemEntropy).unwrap();
+    while outbox.move_on(|_, portion| portion.records).unwrap() {}
+    let mut numbers = Vec::new();
+    look(&fs, Path::new(DIR), &mut |held: Held<'_>| numbers.push((held.epoch == outbox.epoch(), held.seq.0))).unwrap();
+    let expected = (1..=4).map(|seq| (false, seq)).chain((1..=5).map(|seq| (true, seq)));
+    assert_eq!(numbers, expected.collect::<Vec<_>>());
+}
+
+#[test]
 fn of_what_was_thinned_the_number_is_seen() {
     let fs = FaultFs::default();
     let mut outbox = outbox(&fs);

@@ -53,6 +53,36 @@ impl Disks {
         self.run("mount", &[options, &[at.to_str().unwrap()]].concat());
     }
 
+    /// Whether this machine lets ext4 be mounted from files, and be told to find an error: containers often do not. Says so where
+    /// not, and the trial is to be left out.
+    pub fn can_loop(&self) -> bool {
+        let (image, at) = (self.at.join("probe-image"), self.at.join("probe"));
+        self.ext4(&image, 4, &[]);
+        std::fs::create_dir_all(self.seen(&at)).unwrap();
+        let mut command = Command::new("nsenter");
+        command.args(&self.way_in()[1..]).args(["mount", "-o", "loop"]).args([&image, &at]);
+        let mounted = command.output().unwrap();
+        if !mounted.status.success() {
+            eprintln!(
+                "SKIPPED: no ext4 can be mounted from a file here: {}",
+                String::from_utf8_lossy(&mounted.stderr).trim()
+            );
+            return false;
+        }
+        let trigger = std::fs::OpenOptions::new().write(true).open(self.trigger(&at));
+        self.run("umount", &[at.to_str().unwrap()]);
+        if let Err(error) = &trigger {
+            eprintln!("SKIPPED: the kernel cannot be told to find an error in ext4 here: {error}");
+        }
+        trigger.is_ok()
+    }
+
+    /// What tells the kernel to find an error in the ext4 that is mounted here.
+    fn trigger(&self, at: &Path) -> String {
+        let device = self.run("findmnt", &["-n", "-o", "SOURCE", "--target", at.to_str().unwrap()]);
+        format!("/sys/fs/ext4/{}/trigger_fs_error", device.trim_start_matches("/dev/"))
+    }
+
     /// A small ext4 in a file; `options` are those of mkfs.
     pub fn ext4(&self, image: &Path, mebibytes: u64, options: &[&str]) {
         std::fs::File::create(self.seen(image)).unwrap().set_len(mebibytes << 20).unwrap();
@@ -62,9 +92,7 @@ impl Disks {
     /// Makes the kernel find an error in the ext4 that is mounted here, as it does on broken flash. What is to become of it, the
     /// mount's option `errors` says.
     pub fn fail_ext4(&self, at: &Path) {
-        let device = self.run("findmnt", &["-n", "-o", "SOURCE", "--target", at.to_str().unwrap()]);
-        let trigger = format!("/sys/fs/ext4/{}/trigger_fs_error", device.trim_start_matches("/dev/"));
-        std::fs::write(trigger, "a trial").unwrap();
+        std::fs::write(self.trigger(at), "a trial").unwrap();
     }
 
     /// Puts a checked copy of an image in the place of what is mounted here. Who has files open keeps those of the old one.
