@@ -235,7 +235,11 @@ impl Outbox {
         if over(self) > 0 {
             // What is delivered and cannot be let go before another segment follows it.
             let acknowledged = self.current.state.acknowledged();
-            let delivered = self.current.segments.back().filter(|segment| segment.last <= acknowledged);
+            let is_needed = |segment: &Segment| {
+                drafts.iter().any(|draft| draft.label.base.is_some_and(|base| base <= segment.last))
+            };
+            let last = self.current.segments.back();
+            let delivered = last.filter(|segment| segment.last <= acknowledged && !is_needed(segment));
             if delivered.is_none_or(|segment| segment.bytes < over(self)) {
                 return Err(full(self));
             }
