@@ -317,7 +317,7 @@ async fn the_clouds_broker_restarts_and_wakes_the_box_again_before_its_next_poll
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_wake_up_link_notices_a_frozen_line_within_a_minute_and_is_back_when_it_thaws() {
+async fn a_frozen_line_under_the_wake_up_link_is_noticed_within_a_minute_and_the_link_is_back_when_it_thaws() {
     let real = RealCloud::start().await;
     let line = FaultProxy::before(real.port()).await;
 
