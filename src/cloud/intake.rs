@@ -127,7 +127,7 @@ pub async fn accept<R: Rows>(
 /// often to end the epoch.
 fn may_fork(state: &BoxState, epoch: u64, seq: u64) -> bool {
     let told = state.fork.filter(|fork| fork.epoch == epoch && fork.after_seq + 1 == seq).map_or(0, |fork| fork.told);
-    state.released.is_some() && told < TOLD_ENOUGH
+    (state.released.is_some() || state.fork.is_some()) && told < TOLD_ENOUGH
 }
 
 /// Takes what precedes the first number that was given again, and remembers where the box is to end the epoch. How far the box
@@ -222,10 +222,6 @@ async fn take<W: Work>(
     if progress.contiguous_seq == 0 {
         progress.chain = beginning(batch.epoch);
     }
-    let known = Some((progress.contiguous_seq, progress.chain.as_slice())).filter(|(_, chain)| !chain.is_empty());
-    if let Err(seq) = chain::check(batch, known) {
-        return Ok(Err(Fault::ChainBroken(seq)));
-    }
     let key = |seq| Key { box_id: state.id.clone(), epoch: batch.epoch, seq };
     let mut new = Vec::with_capacity(batch.readings.len());
     for stored in &batch.readings {
@@ -237,6 +233,11 @@ async fn take<W: Work>(
             Some(_) => {}
             None => new.push(Taking { stored, is_there: false }),
         }
+    }
+    // After the numbers: a chain that does not fit does not say which number was given again.
+    let known = Some((progress.contiguous_seq, progress.chain.as_slice())).filter(|(_, chain)| !chain.is_empty());
+    if let Err(seq) = chain::check(batch, known) {
+        return Ok(Err(Fault::ChainBroken(seq)));
     }
     skip_what_is_gone(work, state, batch, &mut progress, now_ms).await?;
     project(work, state, batch.epoch, &new, now_ms).await?;

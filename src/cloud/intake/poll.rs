@@ -127,6 +127,8 @@ pub async fn release<R: Rows>(rows: &R, box_id: &str, now_ms: i64) -> Result<boo
         return Ok(false);
     };
     let status = state.status.as_deref().and_then(|bytes| v1::BoxStatus::decode(bytes).ok()).unwrap_or_default();
+    // Also of a box whose present epoch is new: numbers may have been given again in one that has ended.
+    state.released = Some((status.outbox_epoch, 0));
     if let Some(mut progress) = work.progress(box_id, status.outbox_epoch).await? {
         state.released = Some((status.outbox_epoch, progress.last_seq));
         progress.chain.clear();

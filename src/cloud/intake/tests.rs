@@ -44,6 +44,7 @@ over_both! {
     a_hash_chain_that_does_not_fit_stops_the_box => chains;
     an_update_makes_the_whole_reading_of_its_base_and_is_never_guessed => updates;
     an_old_copy_of_a_box_is_noticed_and_a_released_one_begins_a_new_epoch => restored;
+    numbers_that_were_given_again_are_found_in_an_epoch_that_has_ended => restored_and_damaged;
     a_released_box_that_does_not_end_its_epoch_is_stopped_again => unwilling;
     two_boxes_with_one_certificate_are_noticed_and_a_late_poll_is_none => cloned;
     a_restored_cloud_asks_for_what_it_lacks_and_passes_over_what_is_gone => resend;
@@ -256,6 +257,23 @@ async fn restored<R: Rows<Error: Debug>>(rows: &R) {
     let anew = |from, records: &[v1::Record]| v1::ReadingBatch { epoch: 10, ..batch(from, records) };
     assert_eq!(send(rows, "c", &anew(1, &again)).await, Outcome::UpTo(3));
     assert_eq!(send(rows, "c", &anew(3, &[reading("k", 1, taken(3))])).await, Outcome::Conflict(3));
+}
+
+/// Numbers were given again in an epoch that has ended since, past where the cloud has its chain.
+async fn restored_and_damaged<R: Rows<Error: Debug>>(rows: &R) {
+    send(rows, "c", &chained(1..=4)).await;
+    let again: Vec<_> = (3..=6).map(|seq| reading("k", 7 + seq, taken(seq))).collect();
+    let conflict = v1::ReadingBatch { previous_chain: chained(1..=2).chain, ..batch(3, &again) };
+    let ended_epochs = vec![v1::EndedEpoch { epoch: 9, acknowledged: 0, last_seq: 6 }];
+    let now =
+        |uptime_ms| v1::BoxStatus { outbox_epoch: 10, ended_epochs: ended_epochs.clone(), ..status("z", uptime_ms, 0) };
+    welcome(ask(rows, "c", now(1_000), NOON).await);
+    assert_eq!(send(rows, "c", &conflict).await, Outcome::Conflict(3));
+    assert!(release(rows, "c", NOON).await.unwrap());
+    assert_eq!(send(rows, "c", &conflict).await, Outcome::UpTo(2));
+    let polled = ask(rows, "c", now(2_000), NOON).await;
+    let Polled::Welcome { end_epoch, .. } = polled else { panic!("{polled:?}") };
+    assert_eq!(end_epoch, Some(v1::EndEpoch { epoch: 9, after_seq: 2 }));
 }
 
 /// A box that does not know how to end an epoch, or does not do it, is stopped again.
