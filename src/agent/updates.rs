@@ -11,7 +11,7 @@ use prost::Message;
 use crate::proto::update::{apply, reading_of};
 use crate::proto::v1;
 use crate::proto::v1::record::What;
-use crate::store::{Draft, Epoch, Label, MAX_PAYLOAD_BYTES, Moved, Outbox, Portion, Seq};
+use crate::store::{Draft, Epoch, Label, MAX_PAYLOAD_BYTES, Moved, Outbox, Portion, Seq, StoreError};
 
 /// Whole readings that are remembered, in octets altogether: a thousand printers. Whose is not remembered is accepted whole.
 const REMEMBERED_MAX_BYTES: usize = 8 << 20;
@@ -105,13 +105,21 @@ pub(super) struct Rebase {
 
 impl Rebase {
     /// The same records, as they are accepted anew.
-    pub(super) fn portion(&mut self, outbox: &Outbox, portion: Portion, bases: &mut Bases) -> Vec<Moved> {
+    ///
+    /// # Errors
+    /// When a whole reading cannot be read back: then nothing is moved, for what it is the base of would be lost.
+    pub(super) fn portion(
+        &mut self,
+        outbox: &Outbox,
+        portion: Portion,
+        bases: &mut Bases,
+    ) -> Result<Vec<Moved>, StoreError> {
         let (epoch, from) = (outbox.epoch(), outbox.bases_from());
         let numbered = (portion.first.0..).map(Seq).zip(portion.records);
         let mut one = |(seq, moved)| match moved {
             Moved::Draft(draft) => {
-                let reading = self.whole(outbox, portion.from, &draft);
-                Moved::Draft(match reading.map(|reading| bases.encode(reading, epoch, seq, from)) {
+                let reading = self.whole(outbox, portion.from, &draft)?;
+                Ok(Moved::Draft(match reading.map(|reading| bases.encode(reading, epoch, seq, from)) {
                     Some(new) if new.record.len() <= MAX_PAYLOAD_BYTES => {
                         Draft { payload: new.record, label: Label { base: new.base, ..draft.label } }
                     }
@@ -121,35 +129,37 @@ impl Rebase {
                         without_base(draft)
                     }
                     None => without_base(draft),
-                })
+                }))
             }
-            thinned @ Moved::Thinned(_) => thinned,
+            thinned @ Moved::Thinned(_) => Ok(thinned),
         };
         numbered.map(&mut one).collect()
     }
 
     /// The reading in a record, if it is one and what it is told by is there.
-    fn whole(&mut self, outbox: &Outbox, epoch: Epoch, draft: &Draft) -> Option<v1::Reading> {
-        match v1::Record::decode(draft.payload.as_slice()).ok()?.what? {
-            What::Reading(reading) => Some(reading),
-            What::Update(update) => {
+    fn whole(&mut self, outbox: &Outbox, epoch: Epoch, draft: &Draft) -> Result<Option<v1::Reading>, StoreError> {
+        let Ok(record) = v1::Record::decode(draft.payload.as_slice()) else { return Ok(None) };
+        Ok(match record.what {
+            Some(What::Reading(reading)) => Some(reading),
+            Some(What::Update(update)) => {
                 let base = self.base(outbox, epoch, Seq(update.base_seq))?;
-                v1::Reading::decode(apply(base, &update.edits, update.crc32).ok()?.as_slice()).ok()
+                let whole = base.and_then(|base| apply(base, &update.edits, update.crc32).ok());
+                whole.and_then(|whole| v1::Reading::decode(whole.as_slice()).ok())
             }
             _ => None,
-        }
+        })
     }
 
-    fn base(&mut self, outbox: &Outbox, epoch: Epoch, seq: Seq) -> Option<&[u8]> {
+    fn base(&mut self, outbox: &Outbox, epoch: Epoch, seq: Seq) -> Result<Option<&[u8]>, StoreError> {
         if !self.known.contains_key(&seq) {
-            // What cannot be read is not there: the update stays one, of nothing.
-            let record = outbox.payload(epoch, seq).ok()??;
+            let record = outbox.payload(epoch, seq)?;
+            let Some(reading) = record.as_deref().and_then(reading_of) else { return Ok(None) };
             if self.known.len() >= MOVED_BASES_MAX {
                 self.known.clear();
             }
-            self.known.insert(seq, reading_of(&record)?.to_vec());
+            self.known.insert(seq, reading.to_vec());
         }
-        self.known.get(&seq).map(Vec::as_slice)
+        Ok(self.known.get(&seq).map(Vec::as_slice))
     }
 }
 

@@ -100,7 +100,10 @@ impl Outbox {
     /// # Errors
     /// [`StoreError::Full`] when there is no room beside the old ones: to be tried again when the cloud has taken something.
     /// After any other error nothing more is taken until the outbox is opened again.
-    pub fn move_on(&mut self, make: impl FnOnce(&Self, Portion) -> Vec<Moved>) -> Result<bool, StoreError> {
+    pub fn move_on(
+        &mut self,
+        make: impl FnOnce(&Self, Portion) -> Result<Vec<Moved>, StoreError>,
+    ) -> Result<bool, StoreError> {
         self.check_usable()?;
         let Some(index) = self.closed.iter().position(Generation::is_moving) else { return Ok(false) };
         let portion = match self.closed.get(index).map(|generation| self.portion(generation)).transpose() {
@@ -112,7 +115,10 @@ impl Outbox {
             return Ok(self.is_moving());
         };
         let count = portion.records.len();
-        let moved = make(self, portion);
+        let moved = match make(self, portion) {
+            Err(error) => return Err(self.fail(error)),
+            Ok(moved) => moved,
+        };
         if moved.len() != count {
             return Err(self.fail(StoreError::Failed("another number of records was to be moved".to_owned())));
         }

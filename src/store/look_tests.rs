@@ -60,7 +60,7 @@ fn what_was_moved_into_a_new_epoch_is_seen_there_and_not_twice() {
     let mut outbox = outbox(&fs);
     append(&mut outbox, 9, Label::kept());
     outbox.end_epoch(outbox.epoch(), Seq(4), &SystemEntropy).unwrap();
-    while outbox.move_on(|_, portion| portion.records).unwrap() {}
+    while outbox.move_on(|_, portion| Ok(portion.records)).unwrap() {}
     let mut numbers = Vec::new();
     look(&fs, Path::new(DIR), &mut |held: Held<'_>| numbers.push((held.epoch == outbox.epoch(), held.seq.0))).unwrap();
     let expected = (1..=4).map(|seq| (false, seq)).chain((1..=5).map(|seq| (true, seq)));
