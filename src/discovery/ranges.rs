@@ -498,13 +498,16 @@ mod tests {
 
     fn any_item() -> impl Strategy<Value = String> {
         let v4 = any::<u32>().prop_map(std::net::Ipv4Addr::from_bits);
+        // Link-local ones need an interface behind them.
+        let v6 = any::<u128>().prop_map(std::net::Ipv6Addr::from_bits);
+        let v6 = v6.prop_filter("it is link-local", |ip| !ip.is_unicast_link_local());
         let near = (0u32..1_024).prop_map(|n| std::net::Ipv4Addr::from_bits(0x0a00_0000 + n));
         let item = prop_oneof![
             near.clone().prop_map(|ip| ip.to_string()),
             (near.clone(), 22u8..=32).prop_map(|(ip, bits)| format!("{ip}/{bits}")),
             (near.clone(), near).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
             (v4, 20u8..=32).prop_map(|(ip, bits)| format!("{ip}/{bits}")),
-            (any::<u128>(), 116u8..=128).prop_map(|(ip, bits)| format!("{}/{bits}", std::net::Ipv6Addr::from_bits(ip))),
+            (v6, 116u8..=128).prop_map(|(ip, bits)| format!("{ip}/{bits}")),
         ];
         (item, prop::bool::weighted(0.3)).prop_map(|(item, not)| if not { format!("!{item}") } else { item })
     }
