@@ -172,7 +172,9 @@ impl World {
                 self.printers[n].is_on = !self.printers[n].is_on;
                 self.restart(n, now_ms);
             }
-            24 if self.printers[n].identity != Identity::Clone => {
+            // Once: a card that is changed again before its serial number was believed with it leaves a device behind that may
+            // have been read by that card alone, and nothing tells any more whose it was.
+            24 if self.printers[n].identity != Identity::Clone && self.printers[n].mac == n as u32 => {
                 (self.printers[n].mac, self.next_mac) = (self.next_mac, self.next_mac + 1);
                 self.printers[n].was_read = false;
                 self.restart(n, now_ms);
