@@ -7,7 +7,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -64,13 +63,11 @@ pub fn read(runtime_dir: &Path) -> io::Result<Vec<Outgoing>> {
     Ok(all)
 }
 
-/// Where messages are kept.
+/// Where messages are kept: those of one part of the agent, which sends one after the other.
 #[derive(Clone)]
 pub(super) struct OutgoingLog {
     clock: BoxClock,
     runtime_dir: PathBuf,
-    /// Length of the newest file.
-    length: Arc<Mutex<usize>>,
 }
 
 impl OutgoingLog {
@@ -80,7 +77,7 @@ impl OutgoingLog {
             // What cannot be removed is overwritten, or read as what it is: something that was sent.
             let _ = std::fs::remove_file(runtime_dir.join(name));
         }
-        Self { clock, runtime_dir: runtime_dir.to_owned(), length: Arc::default() }
+        Self { clock, runtime_dir: runtime_dir.to_owned() }
     }
 
     /// Keeps a message that is about to be sent. A runtime folder that is full keeps nothing from being sent.
@@ -104,19 +101,17 @@ impl OutgoingLog {
             line = serde_json::to_string(&outgoing)? + "\n";
         }
         let [newest, before] = FILES.map(|name| self.runtime_dir.join(name));
-        let mut length = self.length.lock().unwrap_or_else(PoisonError::into_inner);
-        if *length + line.len() > FILE_MAX_BYTES {
+        let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(&newest);
+        let mut file = open()?;
+        let mut whole_bytes = file.metadata()?.len();
+        if whole_bytes + line.len() as u64 > FILE_MAX_BYTES as u64 {
             std::fs::rename(&newest, &before)?;
-            *length = 0;
+            (file, whole_bytes) = (open()?, 0);
         }
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&newest)?;
-        let whole_bytes = file.metadata()?.len();
         file.write_all(line.as_bytes()).inspect_err(|_| {
             // Half a line would spoil the next one, and be in the way of others in a folder that is full.
             let _cut = file.set_len(whole_bytes);
-        })?;
-        *length += line.len();
-        Ok(())
+        })
     }
 }
 
