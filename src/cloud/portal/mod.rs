@@ -202,6 +202,20 @@ impl Portal {
         Ok((!is_known).then(|| (StatusCode::NOT_FOUND, "There is no such box.\n").into_response()))
     }
 
+    /// Does what a person has decided of a box, where the form is one of ours; `otherwise` is said where there was nothing to do.
+    async fn decide(
+        &self,
+        token: &str,
+        act: impl AsyncFnOnce(&Shared) -> Result<bool, sqlx::Error>,
+        otherwise: &'static str,
+    ) -> Result<Response, Failure> {
+        if let Some(refusal) = self.check(token) {
+            return Ok(refusal);
+        }
+        let is_done = act(&self.shared).await?;
+        Ok(if is_done { Redirect::to("/").into_response() } else { (StatusCode::NOT_FOUND, otherwise).into_response() })
+    }
+
     async fn knows(&self, box_id: &str) -> Result<bool, Failure> {
         Ok(self.shared.database.is_welcome(box_id).await?)
     }
@@ -230,13 +244,8 @@ async fn release(
     Path(id): Path<String>,
     Form(form): Form<ScanForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
-        return Ok(refusal);
-    }
-    if !intake::release(&portal.shared.database, &id, now_ms()).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is not stopped.\n").into_response());
-    }
-    Ok(Redirect::to("/").into_response())
+    let released = async |shared: &Shared| intake::release(&shared.database, &id, now_ms()).await;
+    portal.decide(&form.token, released, "There is no such box, or it is not stopped.\n").await
 }
 
 /// A box is not to connect any more.
@@ -245,13 +254,8 @@ async fn revoke(
     Path(id): Path<String>,
     Form(form): Form<ScanForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
-        return Ok(refusal);
-    }
-    if !portal.shared.revoke(&id).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is turned away already.\n").into_response());
-    }
-    Ok(Redirect::to("/").into_response())
+    let revoked = async |shared: &Shared| shared.revoke(&id).await;
+    portal.decide(&form.token, revoked, "There is no such box, or it is turned away already.\n").await
 }
 
 /// A box that was turned away may connect again.
@@ -260,13 +264,8 @@ async fn enable(
     Path(id): Path<String>,
     Form(form): Form<ScanForm>,
 ) -> Result<Response, Failure> {
-    if let Some(refusal) = portal.check(&form.token) {
-        return Ok(refusal);
-    }
-    if !portal.shared.database.enable(&id).await? {
-        return Ok((StatusCode::NOT_FOUND, "There is no such box, or it is not turned away.\n").into_response());
-    }
-    Ok(Redirect::to("/").into_response())
+    let enabled = async |shared: &Shared| shared.database.enable(&id).await;
+    portal.decide(&form.token, enabled, "There is no such box, or it is not turned away.\n").await
 }
 
 async fn ping(
