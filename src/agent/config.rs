@@ -36,6 +36,24 @@ pub struct Config {
     /// Vendor profiles besides the built-in ones.
     #[serde(default)]
     pub profiles: ProfilesSection,
+    /// The device that this firmware runs on.
+    #[serde(default)]
+    pub device: DeviceSection,
+}
+
+/// `[device]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceSection {
+    /// What is on the label: a TOML file with `serial` and `secret`, written in the factory.
+    #[serde(default)]
+    pub label: Option<PathBuf>,
+    /// Pins, LED and serial line: a `board.toml`. Without it the box has neither LED nor button.
+    #[serde(default)]
+    pub board: Option<PathBuf>,
+    /// A secret of this very chip (a file of at least 16 bytes that the hardware or systemd protects), by which keys are sealed.
+    #[serde(default)]
+    pub seal: Option<PathBuf>,
 }
 
 /// `[profiles]`
@@ -67,6 +85,9 @@ pub struct CloudSection {
     pub grpc: String,
     /// `wss://HOST[:PORT]/PATH` or `mqtts://HOST[:PORT]`
     pub mqtt: String,
+    /// The pinned roots and the cloud's signing key (PEM), for a box that is not enrolled yet.
+    #[serde(default)]
+    pub roots: Option<PathBuf>,
     /// An HTTP proxy: `HOST:PORT`, or `http://USER:PASSWORD@HOST:PORT` (basic authentication).
     #[serde(default)]
     pub proxy: Option<ProxyText>,

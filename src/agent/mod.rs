@@ -9,6 +9,7 @@
 mod anchors;
 mod cloud_link;
 mod config;
+pub mod control;
 mod convert;
 mod credentials;
 mod engines;
@@ -44,7 +45,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, ConfigError, LanSection, ScheduleSection, SnmpSection, UserSection};
+pub use config::{Config, ConfigError, DeviceSection, LanSection, ScheduleSection, SnmpSection, UserSection};
 pub use convert::to_message;
 pub use credentials::Lockout;
 use outbox::SharedOutbox;

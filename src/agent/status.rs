@@ -59,6 +59,54 @@ pub struct Status {
     /// Why the box is disabled, where it is.
     #[serde(default)]
     pub disabled: Option<String>,
+    /// Whose box it is, and what is under way about that.
+    #[serde(default)]
+    pub enrolment: EnrolmentStatus,
+}
+
+/// Whose box this is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolmentStatus {
+    /// `unclaimed`, `pairing`, `enrolling`, `active`, `renewing`, `expired`, `disabled`, `suspended`.
+    pub phase: String,
+    /// The serial number on the label.
+    pub serial: String,
+    /// Four words by which the box's key is recognised in the portal.
+    pub words: String,
+    /// While it is paired.
+    #[serde(default)]
+    pub pairing: Option<PairingStatus>,
+    /// Why the last attempt came to nothing.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// The tenant that the box belongs to; kept over a factory reset.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// End of the certificate, milliseconds since 1970.
+    #[serde(default)]
+    pub certificate_until_unix_ms: Option<u64>,
+}
+
+/// A pairing that is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingStatus {
+    /// `code`, `button` or `registration`.
+    pub way: String,
+    /// What is typed in the portal, as `WDJB-MJHT`.
+    #[serde(default)]
+    pub user_code: Option<String>,
+    /// Where.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// The number that the LED blinks.
+    #[serde(default)]
+    pub number: Option<u8>,
+    /// Somebody is to press the button now.
+    #[serde(default)]
+    pub wants_press: bool,
+    /// Seconds that are left.
+    #[serde(default)]
+    pub seconds_left: u32,
 }
 
 /// How the cloud is reached.

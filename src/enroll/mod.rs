@@ -8,6 +8,7 @@
 //!
 //! How the request gets to the cloud and the certificate back is, for now, a matter of two files.
 
+mod label;
 mod refusals;
 
 use std::io;
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::store::{read_bounded, write_atomically};
 use crate::uplink::{TlsIdentity, TlsSettings};
 
+pub use label::{Label, LabelError, LabelSecret, SECRET_BYTES};
 pub use refusals::{Disabled, REFUSALS_MAX, Refusals, TicketError, Verdict};
 
 /// Largest file of an identity, in bytes.
