@@ -390,7 +390,7 @@ fn poll(boot_id: &str, uptime_ms: u64, last_seq: u64) -> v1::PollRequest {
         outbox_last_seq: last_seq,
         ..v1::BoxStatus::default()
     };
-    v1::PollRequest { status: Some(status), silent: Vec::new() }
+    v1::PollRequest { status: Some(status), ..Default::default() }
 }
 
 fn is_suspended(error: &UplinkError) -> bool {
@@ -527,7 +527,7 @@ async fn a_printer_that_is_not_read_stays_in_the_list_with_its_cause_and_remedy(
         // One of which the cloud has never had a reading.
         silent("mac:00:17:c8:01:02:03", v1::Cause::WrongCredentials, 7),
     ];
-    session.poll(v1::PollRequest { status: Some(status), silent }).await.unwrap();
+    session.poll(v1::PollRequest { status: Some(status), silent, contact: None }).await.unwrap();
     let shown = fleet(&world).await;
     let printers = shown["printers"].as_array().unwrap();
     assert_eq!(printers.len(), 2);

@@ -213,7 +213,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     /// What the cloud is told at a poll.
     fn poll_request(&self, transport: &str) -> v1::PollRequest {
         let silent = self.status.borrow().lan.silent.iter().map(SilentPrinter::to_message).collect();
-        v1::PollRequest { status: Some(self.box_status(transport)), silent }
+        v1::PollRequest { status: Some(self.box_status(transport)), silent, contact: None }
     }
 
     /// What is not as it should be with the box itself.

@@ -60,7 +60,7 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
         self.refusals.probing(self.clock.wall_unix_ms()).map_err(|e| format!("storage: {e}"))?;
         let nonce = SystemEntropy.bytes(NONCE_BYTES).map_err(|e| e.to_string())?;
         let (box_id, generation) = (self.box_id.clone(), self.refusals.generation());
-        let request = v1::RecoverRequest { box_id, generation, nonce: nonce.clone() };
+        let request = v1::RecoverRequest { box_id, generation, nonce: nonce.clone(), ..Default::default() };
         let reply = self.cloud.recover(request).await.map_err(|e| e.to_string())?;
         if reply.ticket.is_empty() {
             return Ok(false);

@@ -88,6 +88,7 @@ impl Agent for AgentService {
             resend,
             standby,
             end_epoch,
+            decommission: None,
         }))
     }
 
@@ -114,7 +115,39 @@ impl Agent for AgentService {
             true => self.sign(&signed::retry(&asked.nonce, asked.generation, &asked.box_id))?,
             false => Vec::new(),
         };
-        Ok(Response::new(v1::RecoverReply { ticket }))
+        Ok(Response::new(v1::RecoverReply { ticket, ..Default::default() }))
+    }
+
+    async fn start_enrollment(
+        &self,
+        _request: Request<v1::StartEnrollmentRequest>,
+    ) -> Result<Response<v1::StartEnrollmentReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn poll_enrollment(
+        &self,
+        _request: Request<v1::PollEnrollmentRequest>,
+    ) -> Result<Response<v1::PollEnrollmentReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn confirm_presence(
+        &self,
+        _request: Request<v1::ConfirmPresenceRequest>,
+    ) -> Result<Response<v1::ConfirmPresenceReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn renew_certificate(
+        &self,
+        _request: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::RenewCertificateReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn leave(&self, _request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     type UploadReadingsStream = Pin<Box<dyn Stream<Item = Result<v1::UploadAck, Status>> + Send>>;

@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ring::constant_time;
 use ring::hmac;
 use serde::Deserialize;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::store::read_bounded;
@@ -138,7 +138,7 @@ impl LabelSecret {
     /// Whether the two are the same; takes the same time whatever differs.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        constant_time::verify_slices_are_equal(&*self.0, &*other.0).is_ok()
+        self.0.ct_eq(&*other.0).into()
     }
 
     /// Proves the knowledge of the secret for this message (HMAC-SHA-256, RFC 2104).

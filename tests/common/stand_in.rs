@@ -183,4 +183,36 @@ impl Agent for Answering {
     async fn report_task(&self, _: Request<v1::TaskReport>) -> Result<Response<v1::TaskReportReply>, Status> {
         self.called("ReportTask", v1::TaskReportReply {}).await
     }
+
+    async fn start_enrollment(
+        &self,
+        _: Request<v1::StartEnrollmentRequest>,
+    ) -> Result<Response<v1::StartEnrollmentReply>, Status> {
+        self.called("StartEnrollment", v1::StartEnrollmentReply::default()).await
+    }
+
+    async fn poll_enrollment(
+        &self,
+        _: Request<v1::PollEnrollmentRequest>,
+    ) -> Result<Response<v1::PollEnrollmentReply>, Status> {
+        self.called("PollEnrollment", v1::PollEnrollmentReply::default()).await
+    }
+
+    async fn confirm_presence(
+        &self,
+        _: Request<v1::ConfirmPresenceRequest>,
+    ) -> Result<Response<v1::ConfirmPresenceReply>, Status> {
+        self.called("ConfirmPresence", v1::ConfirmPresenceReply::default()).await
+    }
+
+    async fn renew_certificate(
+        &self,
+        _: Request<v1::RenewCertificateRequest>,
+    ) -> Result<Response<v1::RenewCertificateReply>, Status> {
+        self.called("RenewCertificate", v1::RenewCertificateReply::default()).await
+    }
+
+    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
+        self.called("Leave", v1::LeaveReply::default()).await
+    }
 }

@@ -135,7 +135,7 @@ async fn live(steps: Vec<Step>, drift_ppm: i64) {
                     ..v1::BoxStatus::default()
                 };
                 life.now_ms += i64::from(way_ms);
-                let request = v1::PollRequest { status: Some(status), silent: Vec::new() };
+                let request = v1::PollRequest { status: Some(status), ..Default::default() };
                 let polled = poll(&rows, "c", &request, 300, life.now_ms).await.unwrap();
                 assert!(matches!(polled, Polled::Welcome { .. }), "{polled:?}");
             }

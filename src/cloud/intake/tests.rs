@@ -115,7 +115,7 @@ async fn ask_with<R: Rows<Error: Debug>>(
     silent: Vec<v1::SilentPrinter>,
     now_ms: i64,
 ) -> Polled {
-    let request = v1::PollRequest { status: Some(status), silent };
+    let request = v1::PollRequest { status: Some(status), silent, contact: None };
     poll(rows, box_id, &request, 300, now_ms).await.unwrap()
 }
 
