@@ -9,6 +9,7 @@
 //! How the request gets to the cloud and the certificate back is, for now, a matter of two files.
 
 mod label;
+pub mod machine;
 mod refusals;
 
 use std::io;
