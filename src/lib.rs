@@ -6,6 +6,7 @@
 //! `src/README.md` has the plan of the house and the decisions behind it.
 
 pub mod agent;
+pub mod board;
 pub mod cause;
 pub mod cli;
 #[cfg(feature = "cloud")]

@@ -1,0 +1,14 @@
+//! The board: the LED and the button of the box.
+//!
+//! What this room is for: saying how the box is by one LED, and understanding what somebody says with one button.
+//! What it promises: the rhythm alone tells the state, within eight seconds and without colours; the light never flashes more
+//! than twice in a second; nothing happens by the button that the time for which it was held does not say.
+//! Who may call it: agent, the console; it knows nobody.
+
+mod pattern;
+mod rhythm;
+mod signal;
+
+pub use pattern::{Colour, Dims, Pattern, Patterns};
+pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
+pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
