@@ -5,10 +5,12 @@
 //! than twice in a second; nothing happens by the button that the time for which it was held does not say.
 //! Who may call it: agent, the console; it knows nobody.
 
+mod button;
 mod pattern;
 mod rhythm;
 mod signal;
 
+pub use button::{ButtonMachine, Gesture, Input, Progress, Release, Times};
 pub use pattern::{Colour, Dims, Pattern, Patterns};
 pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
 pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
