@@ -6,11 +6,20 @@
 //! Who may call it: agent, the console; it knows nobody.
 
 mod button;
+mod hardware;
+mod panel;
 mod pattern;
 mod rhythm;
+mod showing;
 mod signal;
+#[cfg(any(test, feature = "sim"))]
+mod testing;
 
 pub use button::{ButtonMachine, Gesture, Input, Progress, Release, Times};
+pub use hardware::{Button, EDGES_MAX, Edge, Led, Light, NoLed};
+pub use panel::{GESTURES_MAX, Panel, PanelHandle};
 pub use pattern::{Colour, Dims, Pattern, Patterns};
 pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
 pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
+#[cfg(any(test, feature = "sim"))]
+pub use testing::{Finger, PressedByHand, Recording, RecordingLed};
