@@ -9,6 +9,7 @@ mod button;
 mod hardware;
 mod panel;
 mod pattern;
+mod picture;
 mod rhythm;
 mod showing;
 mod signal;
@@ -19,6 +20,7 @@ pub use button::{ButtonMachine, Gesture, Input, Progress, Release, Times};
 pub use hardware::{Button, EDGES_MAX, Edge, Led, Light, NoLed};
 pub use panel::{GESTURES_MAX, Panel, PanelHandle};
 pub use pattern::{Colour, Dims, Pattern, Patterns};
+pub use picture::{ascii_table, ascii_timeline, svg};
 pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
 pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
 #[cfg(any(test, feature = "sim"))]
