@@ -6,22 +6,34 @@
 //! Who may call it: agent, the console; it knows nobody.
 
 mod button;
+mod config;
+mod evdev_button;
+mod gpiochar;
 mod hardware;
+mod open;
 mod panel;
 mod pattern;
 mod picture;
 mod rhythm;
+mod rppal_gpio;
 mod showing;
 mod signal;
+mod sysfs_led;
 #[cfg(any(test, feature = "sim"))]
 mod testing;
 
 pub use button::{ButtonMachine, Gesture, Input, Progress, Release, Times};
-pub use hardware::{Button, EDGES_MAX, Edge, Led, Light, NoLed};
+pub use config::{BoardConfig, Bootloader, ButtonConfig, LedConfig, Pull, SerialConfig, SlotsConfig};
+pub use evdev_button::{DEV_INPUT, EvdevButton};
+pub use gpiochar::{GpioButton, GpioLed};
+pub use hardware::{BoardError, Button, EDGES_MAX, Edge, Led, Light, NoLed};
+pub use open::{Board, Roots};
 pub use panel::{GESTURES_MAX, Panel, PanelHandle};
 pub use pattern::{Colour, Dims, Pattern, Patterns};
 pub use picture::{ascii_table, ascii_timeline, svg};
 pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
+pub use rppal_gpio::{RppalButton, RppalLed};
 pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
+pub use sysfs_led::{SYSFS_LEDS, SysfsLed};
 #[cfg(any(test, feature = "sim"))]
 pub use testing::{Finger, PressedByHand, Recording, RecordingLed};

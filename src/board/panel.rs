@@ -191,7 +191,11 @@ impl Panel {
         self.take_wishes(now_ms);
         self.showing.hold(self.button.progress(now_ms).and_then(|progress| progress.shows));
         let frame = self.showing.frame(now_ms);
-        self.shared.lock().shown = self.showing.signal();
+        let signal = self.showing.signal();
+        let before = std::mem::replace(&mut self.shared.lock().shown, signal);
+        if before != signal {
+            self.led.announce(signal);
+        }
         let by_itself = self.show(&frame);
         let rhythm_ms = frame.rhythm_next_ms.filter(|_| !by_itself);
         [rhythm_ms, frame.other_next_ms, self.button.deadline_ms(), self.button.progress_changes_ms(now_ms)]
