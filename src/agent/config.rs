@@ -85,6 +85,9 @@ pub struct CloudSection {
     pub grpc: String,
     /// `wss://HOST[:PORT]/PATH` or `mqtts://HOST[:PORT]`
     pub mqtt: String,
+    /// The relay through which printers' own pages are opened: `ssh://HOST[:PORT]`. Left out where there is none.
+    #[serde(default)]
+    pub relay: Option<String>,
     /// The pinned roots and the cloud's signing key (PEM), for a box that is not enrolled yet.
     #[serde(default)]
     pub roots: Option<PathBuf>,
@@ -242,6 +245,8 @@ pub struct CloudEndpoints {
     pub grpc: Endpoint,
     /// MQTT.
     pub mqtt: Endpoint,
+    /// SSH, where there is a relay.
+    pub relay: Option<Endpoint>,
     /// The way there.
     pub proxy: Option<Proxy>,
 }
@@ -280,8 +285,13 @@ impl Config {
         if !matches!(mqtt.scheme(), Scheme::Wss | Scheme::Mqtts) {
             return Err(value_error("cloud.mqtt", "write wss://HOST[:PORT]/PATH or mqtts://HOST[:PORT]"));
         }
+        let relay = self.cloud.relay.as_deref().map(|text| Endpoint::parse(text, &root)).transpose();
+        let relay = relay.map_err(|e| value_error("cloud.relay", e))?;
+        if relay.as_ref().is_some_and(|relay| relay.scheme() != Scheme::Ssh) {
+            return Err(value_error("cloud.relay", "write ssh://HOST[:PORT]"));
+        }
         let proxy = self.cloud.proxy.as_ref().map(|text| parse_proxy(&text.0)).transpose()?;
-        Ok(CloudEndpoints { grpc, mqtt, proxy })
+        Ok(CloudEndpoints { grpc, mqtt, relay, proxy })
     }
 }
 

@@ -45,7 +45,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, ConfigError, DeviceSection, LanSection, ScheduleSection, SnmpSection, UserSection};
+pub use config::{
+    CloudEndpoints, Config, ConfigError, DeviceSection, LanSection, ScheduleSection, SnmpSection, UserSection,
+};
 pub use convert::to_message;
 pub use credentials::Lockout;
 use outbox::SharedOutbox;

@@ -151,6 +151,22 @@ impl CloudSession {
         learnt.is_ok()
     }
 
+    /// Asks for the signed time, and whether the box is welcome: by a stream of readings without any, which changes nothing.
+    /// Says why the time is not believed, where it is not.
+    pub(super) async fn hello(&mut self) -> Result<Option<String>, UplinkError> {
+        let doubt = match self.learn_time().await {
+            Ok(()) => None,
+            Err(UplinkError::Clock { detail, .. }) => Some(detail),
+            Err(other) => return Err(other),
+        };
+        let nothing = futures_util::stream::empty::<v1::ReadingBatch>();
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer UploadReadings", async {
+            self.client.upload_readings(nothing).await?.into_inner().message().await
+        });
+        let reply = reply.await;
+        self.end("UploadReadings", reply).map(|_| doubt)
+    }
+
     /// Says how the box is and asks what is wanted. The time in the reply corrects the clock's drift.
     ///
     /// # Errors

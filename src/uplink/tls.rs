@@ -84,6 +84,13 @@ pub struct TlsSettings {
     time: Option<TimeKeeper>,
 }
 
+/// A certificate with those that lead to its authority, and its key.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn bad(what: &str, detail: &dyn fmt::Display) -> UplinkError {
+    UplinkError::Identity(format!("{what}: {detail}"))
+}
+
 impl TlsSettings {
     /// Makes the configuration. The system's own certificate store is never looked at: a proxy's authority that was put
     /// there must not be believed. Certificates are judged by the system's clock, until [`with_time`](Self::with_time).
@@ -91,34 +98,49 @@ impl TlsSettings {
     /// # Errors
     /// When certificate, key or roots cannot be read or do not belong together.
     pub fn new(identity: &TlsIdentity) -> Result<Self, UplinkError> {
-        let bad = |what: &str, detail: &dyn fmt::Display| UplinkError::Identity(format!("{what}: {detail}"));
+        let chain = CertificateDer::pem_slice_iter(&identity.certificate_chain_pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| bad("certificate", &e))?;
+        let key = PrivateKeyDer::from_pem_slice(&identity.private_key_pem).map_err(|e| bad("private key", &e))?;
+        Self::with(&identity.roots_pem, Some((chain, key)))
+    }
+
+    /// As [`new`](Self::new), for a box that has no certificate: it shows none.
+    ///
+    /// # Errors
+    /// When the roots cannot be read.
+    pub fn without_certificate(roots_pem: &[u8]) -> Result<Self, UplinkError> {
+        Self::with(roots_pem, None)
+    }
+
+    fn with(roots_pem: &[u8], shown: Option<Shown>) -> Result<Self, UplinkError> {
         let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&identity.roots_pem) {
+        for certificate in CertificateDer::pem_slice_iter(roots_pem) {
             let certificate = certificate.map_err(|e| bad("pinned roots", &e))?;
             roots.add(certificate).map_err(|e| bad("pinned roots", &e))?;
         }
         if roots.is_empty() {
             return Err(bad("pinned roots", &"there is no certificate in the file"));
         }
-        let chain = CertificateDer::pem_slice_iter(&identity.certificate_chain_pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| bad("certificate", &e))?;
-        let key = PrivateKeyDer::from_pem_slice(&identity.private_key_pem).map_err(|e| bad("private key", &e))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .build()
             .map_err(|e| bad("pinned roots", &e))?;
         let as_verifier: Arc<dyn ServerCertVerifier> = verifier.clone();
-        let mut base = rustls::ClientConfig::builder_with_provider(provider)
+        let base = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|e| bad("TLS versions", &e))?
             .dangerous() // the same verifier; each connection wraps it in a witness
-            .with_custom_certificate_verifier(as_verifier)
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| bad("certificate and private key", &e))?;
+            .with_custom_certificate_verifier(as_verifier);
+        let mut base = match shown {
+            None => base.with_no_client_auth(),
+            Some((chain, key)) => {
+                base.with_client_auth_cert(chain, key).map_err(|e| bad("certificate and private key", &e))?
+            }
+        };
         // A resumed session is not verified anew: neither the dates nor, on the other side, whether this box is still welcome.
         base.resumption = rustls::client::Resumption::disabled();
-        Ok(Self { base: Arc::new(base), verifier, cloud_key: CloudKey::in_roots(&identity.roots_pem), time: None })
+        Ok(Self { base: Arc::new(base), verifier, cloud_key: CloudKey::in_roots(roots_pem), time: None })
     }
 
     /// Judges certificates by the box's clock, which the cloud can set.

@@ -238,7 +238,7 @@ async fn bridge(
     }
 }
 
-async fn carry(mut local: UnixStream, dialer: &Dialer, endpoint: &Endpoint) -> Result<(), UplinkError> {
+pub(super) async fn carry(mut local: UnixStream, dialer: &Dialer, endpoint: &Endpoint) -> Result<(), UplinkError> {
     if endpoint.scheme() == Scheme::Mqtts {
         let mut remote = dialer.dial(endpoint, b"mqtt").await?;
         return tokio::io::copy_bidirectional(&mut local, &mut remote)

@@ -54,6 +54,12 @@ pub(super) struct WayMemory {
 }
 
 impl WayMemory {
+    /// One that knows that HTTP/2 does not pass.
+    pub(super) fn only_http1() -> Self {
+        let state = State { blocked_since: Some(Instant::now()), ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -109,8 +115,8 @@ impl WayMemory {
     }
 }
 
-const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
-const HTTP1: &[&[u8]] = &[b"http/1.1"];
+pub(super) const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+pub(super) const HTTP1: &[&[u8]] = &[b"http/1.1"];
 
 #[cfg(test)]
 mod tests {
