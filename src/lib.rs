@@ -11,6 +11,7 @@ pub mod cause;
 pub mod cli;
 #[cfg(feature = "cloud")]
 pub mod cloud;
+pub mod console;
 pub mod discovery;
 pub mod enroll;
 pub mod printer;

@@ -7,6 +7,7 @@ mod ping;
 mod read;
 mod record;
 mod run;
+mod selftest;
 mod show;
 
 use std::io::{IsTerminal, Write};
@@ -41,6 +42,7 @@ const EXAMPLES: &str = "Examples:
   platen replay printer.snmprec --json         a recording, read as the device would be
   platen record 192.168.1.20 >new.snmprec      a recording to share, names and serial numbers masked
   platen run --config /etc/platen/platen.toml  be the box
+  platen test --config /etc/platen/platen.toml what keeps the box from its cloud, from the cable on
   platen show-outgoing                         what the box that runs here tells its cloud";
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +140,21 @@ enum Command {
     /// Make the box known to a cloud.
     #[command(subcommand)]
     Enroll(EnrollCommand),
+    /// Test the network from the cable to the cloud, and say what keeps the box from working.
+    ///
+    /// It stops at the first cause and takes 45 seconds at most. Nothing is changed; it may run beside the box. Ends with
+    /// `passed`, or `failed:` and the word of the cause; exit code 0 or 1.
+    Test {
+        /// The configuration (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// A printer that is asked once over SNMP, too: HOST or HOST:PORT.
+        #[arg(long, value_name = "HOST")]
+        printer: Option<String>,
+        /// Print JSON, when all is done.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the version.
     Version {
         /// Print JSON.
@@ -293,6 +310,11 @@ pub fn main() -> ExitCode {
         Command::Enroll(EnrollCommand::Install { data, box_id, certificate, roots }) => {
             enroll::install(&data, &box_id, &certificate, &roots)
         }
+        Command::Test { config, printer, json } => match selftest::test(&config, printer.as_deref(), json) {
+            // A test that found something has said all there is to say.
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::Version { json } => run::version(json),
     };
     match outcome {
