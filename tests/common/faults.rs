@@ -1,5 +1,6 @@
 //! A TCP proxy that does to connections what lines, firewalls and dying machines do to them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -50,7 +51,12 @@ impl Drop for FaultProxy {
 impl FaultProxy {
     /// In front of a port of this machine.
     pub async fn before(target: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::between(([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], target).into()).await
+    }
+
+    /// Between an address to listen at and a server.
+    pub async fn between(at: SocketAddr, target: SocketAddr) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (fault, mode) = watch::channel(Fault::None);
         let connections = Arc::new(AtomicUsize::new(0));
@@ -91,11 +97,11 @@ impl FaultProxy {
     }
 }
 
-async fn carry(client: TcpStream, target: u16, mode: watch::Receiver<Fault>, down: &AtomicUsize) {
+async fn carry(client: TcpStream, target: SocketAddr, mode: watch::Receiver<Fault>, down: &AtomicUsize) {
     if *mode.borrow() == Fault::Reset {
         return reset(&client);
     }
-    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return reset(&client) };
+    let Ok(server) = TcpStream::connect(target).await else { return reset(&client) };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let handle = socket2::SockRef::from(&client).try_clone().unwrap();

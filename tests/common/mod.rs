@@ -1,6 +1,8 @@
 //! What the integration tests share: real programs as peers, which end when the test does.
 #![allow(dead_code)] // each test uses its part
 
+#[cfg(feature = "cloud")]
+pub mod beside;
 pub mod faults;
 pub mod inspector;
 pub mod pki;

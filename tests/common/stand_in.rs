@@ -80,7 +80,12 @@ impl Drop for StandIn {
 
 impl StandIn {
     pub async fn start(tls: rustls::ServerConfig, now_ms: u64, key: SignedBy) -> Self {
-        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into(), tls, now_ms, key).await
+    }
+
+    /// At an address that the caller chooses.
+    pub async fn start_at(at: SocketAddr, tls: rustls::ServerConfig, now_ms: u64, key: SignedBy) -> Self {
+        let listener = tokio::net::TcpListener::bind(at).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             now_ms: AtomicU64::new(now_ms),
