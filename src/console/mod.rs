@@ -10,3 +10,4 @@
 pub mod editor;
 pub mod escape;
 pub mod selftest;
+pub mod lock;

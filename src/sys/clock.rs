@@ -70,6 +70,14 @@ pub fn uptime_ms() -> Option<u64> {
     whole.checked_add(hundredths.parse::<u64>().ok()?.checked_mul(10)?)
 }
 
+/// The kernel's name of this start of the system (random(4)): as long as it is the same, [`uptime_ms`] values can be compared,
+/// whichever process took them. `None` where the system does not say.
+#[must_use]
+pub fn system_boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 /// A clock that only moves when it is told to: for tests and replays.
 #[derive(Debug)]
 pub struct FixedClock {
@@ -137,6 +145,7 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(30));
         let passed = uptime_ms().unwrap() - before;
         assert!(before > 0 && (10..60_000).contains(&passed), "{passed} ms");
+        assert!(system_boot_id().is_some() && system_boot_id() == system_boot_id());
     }
 
     #[test]

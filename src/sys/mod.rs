@@ -15,7 +15,7 @@ mod fs;
 mod interfaces;
 
 pub use box_clock::{Anchor, BoxClock, FLOOR_AFTER_MS, KeptTime, LIFE_MS, TimeRefused, built_unix_ms};
-pub use clock::{Clock, FixedClock, SystemClock, uptime_ms};
+pub use clock::{Clock, FixedClock, SystemClock, system_boot_id, uptime_ms};
 pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
 #[cfg(any(test, feature = "sim"))]
 pub use fault_fs::{Fault, FaultFs};
