@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::printer::{ProfileKey, ProfileSetError};
 use crate::snmp::{AuthAlgorithm, Credentials, PrivacyAlgorithm, Timing, UsmUser};
@@ -97,9 +97,9 @@ pub struct CloudSection {
 }
 
 /// Where the proxy is, as it is written; there may be a password in it, so it is shown nowhere.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ProxyText(zeroize::Zeroizing<String>);
+pub struct ProxyText(pub(super) zeroize::Zeroizing<String>);
 
 impl std::fmt::Debug for ProxyText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

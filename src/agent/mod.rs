@@ -18,6 +18,7 @@ mod keeping;
 mod lan;
 mod ledger;
 mod ledger_log;
+pub mod local;
 mod look;
 mod memories;
 mod outbox;
@@ -46,7 +47,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    CloudEndpoints, Config, ConfigError, DeviceSection, LanSection, ScheduleSection, SnmpSection, UserSection,
+    CloudEndpoints, Config, ConfigError, DeviceSection, LanSection, ProxyText, ScheduleSection, SnmpSection, UserSection,
 };
 pub use convert::to_message;
 pub use credentials::Lockout;

@@ -122,6 +122,12 @@ impl Editor {
         self.redraw(out);
     }
 
+    /// Puts another prompt before what has been typed.
+    pub fn set_prompt(&mut self, prompt: &str, out: &mut Vec<u8>) {
+        prompt.clone_into(&mut self.prompt);
+        self.redraw(out);
+    }
+
     /// What stands before the cursor.
     #[must_use]
     pub fn before_cursor(&self) -> &str {
@@ -129,8 +135,8 @@ impl Editor {
     }
 
     /// The whole line.
-    #[must_use]
-    pub fn line(&self) -> &str {
+    #[cfg(test)]
+    fn line(&self) -> &str {
         text(&self.line)
     }
 
