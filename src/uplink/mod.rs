@@ -39,3 +39,4 @@ pub use tap::Tap;
 pub use time::TimeKeeper;
 pub use tls::{CloudKey, TlsIdentity, TlsSettings};
 pub use wake::{LinkState, WakeLink, WakeLinkConfig};
+pub use x509::certificate_validity;

@@ -1,5 +1,7 @@
-//! Who issued a certificate: the one thing that is read of certificates here, for a person who is to exempt the cloud from
-//! TLS inspection. Nothing is decided by it. The rest of X.509 is the TLS library's business.
+//! What is read of certificates here: who issued one, for a person who is to exempt the cloud from TLS inspection, and when the box's
+//! own holds, so that it is renewed in time. Nobody is believed by it. The rest of X.509 is the TLS library's business.
+
+use time::{Date, Month, Time, UtcDateTime};
 
 /// Longest name that is shown, in characters.
 const NAME_MAX_CHARS: usize = 100;
@@ -15,7 +17,50 @@ pub(super) fn issuer(certificate: &[u8]) -> String {
     read_issuer(certificate).unwrap_or_else(|| "an issuer without a name".to_owned())
 }
 
-fn read_issuer(certificate: &[u8]) -> Option<String> {
+/// From and until when a certificate (DER) holds, in milliseconds since 1970; `None` where it does not say so, or says before.
+#[must_use]
+pub fn certificate_validity(certificate: &[u8]) -> Option<(u64, u64)> {
+    let (_, _, rest) = element(from_issuer(certificate)?)?;
+    let (_, validity, _) = element(rest)?;
+    let (tag, from, rest) = element(validity)?;
+    let from_unix_ms = unix_ms(tag, from)?;
+    let (tag, until, _) = element(rest)?;
+    Some((from_unix_ms, unix_ms(tag, until)?))
+}
+
+/// A UTCTime or a GeneralizedTime as they stand in certificates (RFC 5280 §4.1.2.5): to the second, in UTC.
+fn unix_ms(tag: u8, text: &[u8]) -> Option<u64> {
+    let digits = text.strip_suffix(b"Z")?;
+    let (year, rest) = match tag {
+        0x17 => (2, digits),
+        0x18 => (4, digits),
+        _ => return None,
+    };
+    let (year, rest) = rest.split_at_checked(year)?;
+    let number = |digits: &[u8]| {
+        let is_one = digits.iter().all(u8::is_ascii_digit);
+        is_one.then(|| digits.iter().fold(0_u16, |number, digit| number * 10 + u16::from(digit - b'0')))
+    };
+    let year = match (tag, number(year)?) {
+        (0x17, year @ 50..) => 1900 + year,
+        (0x17, year) => 2000 + year,
+        (_, year) => year,
+    };
+    if rest.len() != 10 {
+        return None;
+    }
+    let mut parts = [0_u8; 5];
+    for (part, digits) in parts.iter_mut().zip(rest.chunks(2)) {
+        *part = u8::try_from(number(digits)?).ok()?;
+    }
+    let [month, day, hour, minute, second] = parts;
+    let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?;
+    let at = UtcDateTime::new(date, Time::from_hms(hour, minute, second).ok()?);
+    u64::try_from(at.unix_timestamp()).ok()?.checked_mul(1000)
+}
+
+/// The rest of a certificate from its issuer on.
+fn from_issuer(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut rest, _) = element(certificate)?; // tbsCertificate (RFC 5280 §4.1)
     if rest.first() == Some(&0xa0) {
@@ -24,7 +69,11 @@ fn read_issuer(certificate: &[u8]) -> Option<String> {
     for _ in ["serialNumber", "signature"] {
         rest = element(rest)?.2;
     }
-    let (_, mut names, _) = element(rest)?;
+    Some(rest)
+}
+
+fn read_issuer(certificate: &[u8]) -> Option<String> {
+    let (_, mut names, _) = element(from_issuer(certificate)?)?;
     let mut found: [Option<String>; 3] = Default::default();
     for _ in 0..PARTS_MAX {
         let Some((_, set, after)) = element(names) else { break };
@@ -99,13 +148,32 @@ mod tests {
         assert!(painted.starts_with("CN=\\u{1b}[31mxxx") && painted.len() < 130, "{painted}");
     }
 
+    #[test]
+    fn a_certificate_says_from_and_until_when_it_holds() {
+        let of = |from: (i32, u8, u8), until: (i32, u8, u8)| {
+            let mut parameters = CertificateParams::new(vec!["x".to_owned()]).unwrap();
+            parameters.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+            parameters.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+            certificate_validity(parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        assert_eq!(of((2026, 11, 25), (2027, 2, 23)), Some((1_795_564_800_000, 1_803_340_800_000)));
+        assert_eq!(of((1970, 1, 1), (4096, 1, 1)), Some((0, 67_090_118_400_000)), "before and after 1950 to 2049");
+        assert_eq!(of((1960, 1, 1), (2027, 1, 1)), None);
+        assert_eq!(certificate_validity(b"no certificate"), None);
+        let at = |tag, text: &str| unix_ms(tag, text.as_bytes());
+        assert_eq!(at(0x17, "700101000001Z"), Some(1_000));
+        for wrong in ["700101000001", "70010100000Z", "701301000001Z", "700132000001Z", "7001010000+1Z", "Z", ""] {
+            assert_eq!(at(0x17, wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_certificate_makes_it_panic(at in 0..400_usize, byte: u8, cut in 0..600_usize) {
             let mut der = issued_by(&[(DnType::CommonName, "a"), (DnType::OrganizationName, "b")]);
             if let Some(octet) = der.get_mut(at) { *octet = byte; }
             der.truncate(cut);
-            let _ = issuer(&der);
+            let _ = (issuer(&der), certificate_validity(&der));
         }
     }
 }
