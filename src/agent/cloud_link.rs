@@ -4,13 +4,15 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates::Certificates;
 use super::lan::LanCommand;
 use super::outbox::SharedOutbox;
+use super::panel::Shown;
 use super::settings::CloudSettings;
 use super::silent::SilentPrinter;
 use super::standby::Standby;
@@ -19,7 +21,8 @@ use super::tasks::{Decision, Outcome, TaskJournal, ping_task};
 use super::{AgentError, BootFacts};
 use crate::cause::{self, Cause, Trouble};
 use crate::discovery::Fence;
-use crate::enroll::{Refusals, Verdict};
+use crate::enroll::machine::{Effect, Event, Now, Phase};
+use crate::enroll::{Enrolment, Verdict};
 use crate::proto::v1::{self, TaskState, task::Kind};
 use crate::store::{Epoch, Resend, Seq, StoreError};
 use crate::sys::Clock;
@@ -31,11 +34,15 @@ const POLL_INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::f
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The wait after a round in which the disk failed, at least.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+/// The wait before it is looked again whether there is a certificate; how often the cloud is asked for one is the machine's.
+const NO_CERTIFICATE_RETRY: Duration = Duration::from_secs(60);
 /// Readings in a batch, and their bytes: the contract's limits.
 const BATCH_MAX_COUNT: usize = 500;
 const BATCH_MAX_BYTES: usize = 512 * 1024;
 /// Batches in one round, so that a long backlog does not keep the box from polling.
 const BATCHES_MAX: usize = 64;
+/// Longest time for which the LED says where the box is, in seconds.
+const LOCATE_MAX_S: u32 = 300;
 /// Pings under way at once.
 const PINGS_MAX: usize = 4;
 /// Readings are delivered this long after the first of a group was accepted, so that a round of readings goes together.
@@ -63,7 +70,11 @@ pub(super) struct CloudLink<C, L> {
     /// Whom another box of the site reads, as the cloud says.
     pub standby: watch::Sender<Standby>,
     /// Proven refusals of the box's credential.
-    pub refusals: Refusals,
+    pub enrolment: Enrolment,
+    /// How a new certificate is had; the simulated world has none.
+    pub certificates: Option<Certificates<L>>,
+    /// The light, where there is one.
+    pub shown: Option<broadcast::Sender<Shown>>,
 }
 
 impl<C: Clock, L: Cloud> CloudLink<C, L> {
@@ -75,8 +86,8 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let mut level = self.outbox.level();
         // A box that was refused does not get around the wait by starting again.
-        let mut next_round = Instant::now() + self.refusals.wait_after_start(fastrand::f64());
-        let mut failing = self.refusals.consecutive() > 0;
+        let mut next_round = Instant::now() + self.enrolment.wait_after_start(fastrand::f64());
+        let mut failing = self.enrolment.consecutive() > 0;
         let mut is_held = failing;
         loop {
             tokio::select! {
@@ -131,6 +142,16 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                         wait
                     }
                     // The cloud was reached; what waits on the disk is sent when the disk gives it.
+                    Err(RoundError::Restart(why)) => return Err(AgentError::Restart(why.to_owned())),
+                    Err(RoundError::NoCertificate(why)) => {
+                        failing = true;
+                        tracing::warn!(why, "the certificate has ended, and there is no new one yet");
+                        self.status.send_modify(|status| {
+                            status.cloud.last_error = Some(format!("refused: the certificate has ended: {why}"));
+                            status.cloud.cause = Some(cause::explain(Cause::Refused).word.to_owned());
+                        });
+                        NO_CERTIFICATE_RETRY
+                    }
                     Err(RoundError::Store(error)) => {
                         tracing::error!(%error, "what waits in the outbox cannot be delivered now");
                         backoff.next(fastrand::f64()).max(STORE_RETRY)
@@ -149,24 +170,55 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         let usual = backoff.next_after(fastrand::f64(), error.retry_after()).max(Duration::from_millis(200));
         let Some(refused) = error.proven_refusal() else { return Ok(usual) };
         let word = cause::explain(refused).word;
-        let now = self.clock.wall_unix_ms();
-        match self.refusals.count(word, &trouble.detail, now, fastrand::f64()) {
+        match self.enrolment.count(word, &trouble.detail, self.now(), fastrand::f64()) {
             Ok(Verdict::Wait(wait)) => Ok(wait),
+            Ok(Verdict::Discarded) => {
+                if let Some(certificates) = &self.certificates {
+                    certificates.identity.discard_next()?;
+                }
+                Err(AgentError::Restart("the new certificate was refused: the old one is tried again".to_owned()))
+            }
             Ok(Verdict::Disabled) => Err(AgentError::Restart("disabled after five proven refusals".to_owned())),
             Err(error) => {
                 tracing::error!(%error, "a refusal cannot be written down, and is not counted");
-                Ok(self.refusals.wait_after_start(fastrand::f64()).max(usual))
+                Ok(self.enrolment.wait_after_start(fastrand::f64()).max(usual))
             }
         }
     }
 
+    fn now(&self) -> Now {
+        Now { unix_ms: self.clock.wall_unix_ms(), up_ms: self.clock.monotonic_ms() }
+    }
+
+    /// Takes an event of enrolment; one that cannot be written down has not happened, and comes again.
+    fn enrolment(&self, event: Event) -> Vec<Effect> {
+        self.enrolment.apply(event, self.now()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the record of enrolment cannot be written");
+            Vec::new()
+        })
+    }
+
     async fn round(&mut self) -> Result<(), RoundError> {
+        let wanted = self.enrolment(Event::Tick);
+        if matches!(self.enrolment.state().phase, Phase::Expired(_)) {
+            return Err(self.recover(wanted.contains(&Effect::Recover)).await);
+        }
         let mut session = self.cloud.open().await?;
         let request = self.poll_request(session.transport());
         let reply = session.poll(request).await?;
         self.welcomed();
+        let release = reply.decommission.clone();
         self.take_poll_reply(reply).await?;
         self.deliver(&mut session).await?;
+        if let Some(release) = release {
+            self.release(&release, &mut session).await?;
+        }
+        if wanted.contains(&Effect::Renew)
+            && let Some(certificates) = &self.certificates
+        {
+            let renewed = certificates.renew(&mut session).await;
+            self.renewed(renewed)?;
+        }
         for report in self.journal.unreported() {
             session.report_task(report.clone()).await?;
             if let Err(error) = self.journal.reported(&report) {
@@ -176,10 +228,64 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
         Ok(())
     }
 
+    /// The certificate has ended: asks for another without one, where that is due. Why the round ends.
+    async fn recover(&self, is_due: bool) -> RoundError {
+        let Some(certificates) = self.certificates.as_ref().filter(|_| is_due) else {
+            let why = self.enrolment.state().last_error;
+            return RoundError::NoCertificate(why.unwrap_or_else(|| "the next try is due later".to_owned()));
+        };
+        let (box_id, generation) = (self.status.borrow().box_id.clone(), self.enrolment.generation());
+        let recovered = certificates.recover(&box_id, generation).await;
+        match self.renewed(recovered) {
+            Err(restart) => restart,
+            Ok(()) => RoundError::NoCertificate(self.enrolment.state().last_error.unwrap_or_default()),
+        }
+    }
+
+    /// Keeps a new certificate beside the one in use, and starts the box with it; or remembers why there is none.
+    fn renewed(&self, renewed: Result<crate::enroll::Credential, String>) -> Result<(), RoundError> {
+        let (Some(certificates), Ok(credential)) = (&self.certificates, &renewed) else {
+            let why = renewed.err().unwrap_or_default();
+            tracing::warn!(why, "there is no new certificate; it is tried again");
+            self.enrolment(Event::NotRenewed(why));
+            return Ok(());
+        };
+        if !self.enrolment(Event::SaidEnrolled(credential.tenant.clone())).contains(&Effect::KeepNext) {
+            return Ok(());
+        }
+        let kept = certificates.identity.keep_next(credential).map_err(|e| e.to_string());
+        match self.enrolment(kept.map_or_else(Event::NextNotKept, |()| Event::NextKept)) {
+            effects if effects.contains(&Effect::Restart) => Err(RoundError::Restart("it has a new certificate")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The box is nobody's any more, once everything is delivered.
+    async fn release(&self, release: &v1::Decommission, session: &mut L::Session) -> Result<(), RoundError> {
+        let Some(certificates) = &self.certificates else { return Ok(()) };
+        let (box_id, generation) = (self.status.borrow().box_id.clone(), self.enrolment.generation());
+        if !certificates.is_release(release, generation, &box_id) || self.outbox.level().borrow().pending > 0 {
+            return Ok(());
+        }
+        session.leave(v1::LeaveRequest { pending: 0 }).await?;
+        match self.enrolment(Event::Decommission) {
+            effects if effects.contains(&Effect::Wipe) => Err(RoundError::Restart("the cloud has released it")),
+            _ => Ok(()),
+        }
+    }
+
     /// The cloud took the box's credential and answered.
     fn welcomed(&mut self) {
-        if let Err(error) = self.refusals.succeeded() {
-            tracing::warn!(%error, "that the cloud took the box's credential again is not written down");
+        if self.enrolment(Event::Welcome).contains(&Effect::Promote)
+            && let Some(certificates) = &self.certificates
+        {
+            match certificates.identity.promote_next() {
+                Ok(credential) => {
+                    tracing::info!(generation = credential.generation, "the new certificate is in use");
+                    self.enrolment(Event::Promoted(credential.validity, credential.generation));
+                }
+                Err(error) => tracing::error!(%error, "the new certificate cannot take the place of the old yet"),
+            }
         }
         let now = self.clock.wall_unix_ms();
         self.status.send_modify(|status| {
@@ -213,7 +319,13 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     /// What the cloud is told at a poll.
     fn poll_request(&self, transport: &str) -> v1::PollRequest {
         let silent = self.status.borrow().lan.silent.iter().map(SilentPrinter::to_message).collect();
-        v1::PollRequest { status: Some(self.box_status(transport)), silent, contact: None }
+        v1::PollRequest { status: Some(self.box_status(transport)), silent, contact: self.contact() }
+    }
+
+    /// Which credential polls, and for how many times; the simulated world has none.
+    fn contact(&self) -> Option<v1::Contact> {
+        self.certificates.as_ref()?;
+        Some(v1::Contact { generation: self.enrolment.generation(), counter: self.enrolment.next_contact() })
     }
 
     /// What is not as it should be with the box itself.
@@ -307,8 +419,14 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
                 self.pings.spawn(async move { (task.id, ping_task(&asked, &fence).await) });
                 return;
             }
-            Some(Kind::Locate(_)) => {
-                self.end_task(&task.id, &Outcome::of(TaskState::Unsupported, "this box has no LED"));
+            Some(Kind::Locate(locate)) => {
+                let time = Duration::from_secs(u64::from(locate.duration_s.clamp(1, LOCATE_MAX_S)));
+                let is_shown = self.shown.as_ref().is_some_and(|shown| shown.send(Shown::Locate(time)).is_ok());
+                let outcome = match is_shown {
+                    true => Outcome::of(TaskState::Done, "its LED blinks"),
+                    false => Outcome::of(TaskState::Unsupported, "this box has no LED"),
+                };
+                self.end_task(&task.id, &outcome);
                 return;
             }
             None => return,
@@ -380,6 +498,10 @@ enum RoundError {
     Uplink(UplinkError),
     /// The outbox does not give what waits in it, or cannot write down what was delivered.
     Store(StoreError),
+    /// The certificate has ended and there is no new one: why.
+    NoCertificate(String),
+    /// The box is to start anew: why.
+    Restart(&'static str),
 }
 
 impl From<UplinkError> for RoundError {

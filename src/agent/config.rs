@@ -56,6 +56,15 @@ pub struct DeviceSection {
     pub seal: Option<PathBuf>,
 }
 
+impl DeviceSection {
+    /// The board's name: that of the folder of its `board.toml`.
+    #[must_use]
+    pub fn model(&self) -> String {
+        let folder = self.board.as_deref().and_then(Path::parent).and_then(Path::file_name);
+        folder.map_or_else(|| "generic".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
 /// `[profiles]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,12 +7,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::AgentError;
+use super::certificates::Certificates;
 use super::status::Status;
-use crate::enroll::Refusals;
+use crate::enroll::Enrolment;
+use crate::enroll::machine::Now;
 use crate::proto::signed::NONCE_BYTES;
-use crate::proto::v1;
 use crate::sys::{Clock, Entropy, SystemEntropy};
-use crate::uplink::{Cloud, CloudKey};
+use crate::uplink::Cloud;
 
 /// The wait before the next look at the time. The clock of the box may be corrected meanwhile.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(600);
@@ -21,10 +22,10 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(600);
 pub(super) struct Guard<C, L> {
     pub cloud: L,
     pub clock: C,
-    pub refusals: Refusals,
+    pub enrolment: Enrolment,
+    /// By whose key it asks.
+    pub certificates: Certificates<L>,
     pub box_id: String,
-    /// The cloud's key, where one is pinned.
-    pub cloud_key: Option<CloudKey>,
     pub status: watch::Sender<Status>,
 }
 
@@ -36,7 +37,7 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
         let unit = fastrand::f64();
         loop {
-            let wait = self.refusals.until_probe(self.clock.wall_unix_ms(), unit);
+            let wait = self.enrolment.until_probe(self.clock.wall_unix_ms(), unit);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait.min(LOOK_AT_CLOCK)) => {}
@@ -57,16 +58,16 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
 
     /// Asks; says whether one more try is allowed.
     async fn probe(&mut self) -> Result<bool, String> {
-        self.refusals.probing(self.clock.wall_unix_ms()).map_err(|e| format!("storage: {e}"))?;
+        self.enrolment.probing(self.clock.wall_unix_ms()).map_err(|e| format!("storage: {e}"))?;
         let nonce = SystemEntropy.bytes(NONCE_BYTES).map_err(|e| e.to_string())?;
-        let (box_id, generation) = (self.box_id.clone(), self.refusals.generation());
-        let request = v1::RecoverRequest { box_id, generation, nonce: nonce.clone(), ..Default::default() };
+        let request = self.certificates.request(&self.box_id, self.enrolment.generation(), &nonce, Vec::new())?;
         let reply = self.cloud.recover(request).await.map_err(|e| e.to_string())?;
         if reply.ticket.is_empty() {
             return Ok(false);
         }
-        let key = self.cloud_key.ok_or("no signing key of the cloud is pinned: enrol the box again")?;
-        let allowed = self.refusals.allow_retry(key, &self.box_id, &nonce, &reply.ticket);
+        let key = self.certificates.cloud_key.ok_or("no signing key of the cloud is pinned: enrol the box again")?;
+        let now = Now { unix_ms: self.clock.wall_unix_ms(), up_ms: self.clock.monotonic_ms() };
+        let allowed = self.enrolment.allow_retry(key, &self.box_id, &nonce, &reply.ticket, now);
         allowed.map_err(|e| format!("storage: {e}"))?.map_err(|e| e.to_string())?;
         Ok(true)
     }

@@ -7,9 +7,11 @@
 //! Who may call it: the command line and the demo.
 
 mod anchors;
+mod certificates;
 mod cloud_link;
 mod config;
 pub mod control;
+mod control_server;
 mod convert;
 mod credentials;
 mod engines;
@@ -19,10 +21,13 @@ mod lan;
 mod ledger;
 mod ledger_log;
 pub mod local;
+pub mod log_ring;
 mod look;
 mod memories;
 mod outbox;
 pub mod outgoing;
+mod owner;
+pub mod panel;
 mod profiles;
 mod rhythm;
 mod search;
@@ -32,38 +37,33 @@ mod silent;
 #[cfg(feature = "sim")]
 pub mod simulation;
 mod standby;
+mod start;
 pub mod status;
 mod tasks;
 mod updates;
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    CloudEndpoints, Config, ConfigError, DeviceSection, LanSection, ProxyText, ScheduleSection, SnmpSection, UserSection,
+    CloudEndpoints, Config, ConfigError, DeviceSection, LanSection, ProxyText, ScheduleSection, SnmpSection,
+    UserSection,
 };
 pub use convert::to_message;
 pub use credentials::Lockout;
-use outbox::SharedOutbox;
 pub use search::{Found, SearchOptions, SearchProgress, read_with, search};
+pub use start::{Front, start, start_with};
 use status::Status;
 
-use crate::discovery::{Fence, Paces, RangeError};
-use crate::enroll::{EnrollError, IdentityFolder, Refusals};
-use crate::printer::ReadOptions;
-use crate::snmp::{Client, ClientConfig};
-use crate::store::{Inventory, Limits, Outbox, Recovery, StoreError};
-use crate::sys::{Clock, EntropyError, Fs, SystemClock, SystemEntropy, SystemFs};
-use crate::uplink::{
-    CloudKey, Dialer, GrpcCloud, LinkState, TimeKeeper, TlsSettings, UplinkError, WakeLink, WakeLinkConfig,
-};
+use crate::discovery::RangeError;
+use crate::enroll::EnrollError;
+use crate::store::{Recovery, StoreError};
+use crate::sys::{Clock, EntropyError};
+use crate::uplink::{LinkState, UplinkError};
 
 /// Version of this firmware.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -86,6 +86,9 @@ pub enum AgentError {
     /// The box has no identity, or one that cannot be used.
     #[error(transparent)]
     Identity(#[from] EnrollError),
+    /// The label cannot be used.
+    #[error("device.label in the configuration: {0}")]
+    Label(String),
     /// The identity does not make a TLS configuration.
     #[error(transparent)]
     Tls(UplinkError),
@@ -166,154 +169,6 @@ impl RunningAgent {
     }
 }
 
-/// Starts the box. `stop` ends it.
-///
-/// # Errors
-/// Everything that waiting would not mend: configuration, identity, disk. A cloud that is not there is no such thing.
-pub fn start(config: &Config, stop: CancellationToken) -> Result<RunningAgent, AgentError> {
-    let endpoints = config.endpoints()?;
-    let credentials = config.snmp.credentials()?;
-    let fence = match &config.lan.fence {
-        None => Fence::default(),
-        Some(items) => Fence::parse(items).map_err(AgentError::Fence)?,
-    };
-    let profile_key = config.profiles.key()?;
-    make_folder(&config.data_dir)?;
-    if let Err(error) = make_folder(&config.runtime_dir) {
-        tracing::error!(%error, "the box goes on without: nobody can look at its status, and no wake-up arrives");
-    }
-    let identity = IdentityFolder::in_data_dir(&config.data_dir).load()?;
-    let time = TimeKeeper::open(&config.data_dir, SystemClock::start(&SystemEntropy)?);
-    let clock = time.clock().clone();
-    let tls = TlsSettings::new(&identity.tls).map_err(AgentError::Tls)?.with_time(time);
-    let dialer = Dialer::new(tls, endpoints.proxy);
-
-    let boot = BootFacts { boot_id: clock.boot_id().to_owned() };
-    let refusals = Refusals::open(&config.data_dir);
-    let cloud = outgoing::Kept {
-        cloud: GrpcCloud::new(dialer.clone(), endpoints.grpc.clone()),
-        log: outgoing::OutgoingLog::start(&config.runtime_dir, clock.clone()),
-    };
-    let mut shown = Status {
-        firmware_version: VERSION.to_owned(),
-        box_id: identity.box_id.clone(),
-        boot_id: boot.boot_id.clone(),
-        state: "starting".to_owned(),
-        started_unix_ms: clock.wall_unix_ms(),
-        cloud: status::CloudStatus { endpoint: endpoints.grpc.to_string(), ..Default::default() },
-        lan: status::LanStatus { fence: fence.items(), ..Default::default() },
-        ..Status::default()
-    };
-    if let Some(disabled) = refusals.disabled() {
-        shown.disabled = Some(format!("{}: {}", disabled.cause, disabled.detail));
-        tracing::error!(cause = disabled.cause, detail = disabled.detail, "this box is disabled: nothing is read");
-        let status = watch::Sender::new(shown);
-        let mut parts = Parts::new(config, clock.clone(), &status, stop);
-        let cloud_key = CloudKey::in_roots(&identity.tls.roots_pem);
-        let guard = guard::Guard { cloud, clock, refusals, box_id: identity.box_id, cloud_key, status };
-        parts.spawn("guard", |token| guard.run(token));
-        return Ok(parts.running());
-    }
-    let outbox_dir = config.data_dir.join("outbox");
-    let limits = SystemFs.partition_bytes(&config.data_dir).map_or(Limits::default(), Limits::for_partition);
-    let outbox = SharedOutbox::new(move || Outbox::open(&outbox_dir, limits), Arc::new(SystemEntropy), false)?;
-    let journal = tasks::TaskJournal::open(config.data_dir.join("tasks.json"));
-    let settings = settings::CloudSettings::open(config.data_dir.join("cloud-settings.json"));
-    let inventory_file = config.data_dir.join("inventory.json");
-    let (inventory, damage) = Inventory::load(&SystemFs, &inventory_file);
-    if let Some(what) = damage {
-        tracing::warn!(%what, "the inventory is damaged, or cannot be read; a search finds the printers again");
-    }
-
-    shown.outbox = outbox.level().borrow().clone();
-    let status = watch::Sender::new(shown);
-    let (link_state, link_state_reader) = watch::channel(LinkState::Connecting);
-    let (wake, wakes) = mpsc::channel(1); // a second wake-up before the poll adds nothing
-    let (commands, commands_reader) = mpsc::channel(COMMANDS_MAX);
-    let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
-    let (standby, standby_reader) = watch::channel(standby::Standby::default());
-
-    let packets_per_second = config.snmp.packets_per_second.unwrap_or_default().max(READ_PACKETS_PER_SECOND);
-    let client = Client::open(ClientConfig { packets_per_second: Some(packets_per_second), ..ClientConfig::default() })
-        .map_err(|source| AgentError::Make { what: "the SNMP socket".to_owned(), source })?;
-    let engine_file = engines::EngineFile::in_data_dir(&config.data_dir);
-    client.remember_engines(engine_file.load(&clock));
-    let timing = config.snmp.timing();
-    let profiles = profiles::load(&config.data_dir, profile_key.as_ref());
-
-    let wake_link = WakeLink::new(
-        WakeLinkConfig { endpoint: endpoints.mqtt, box_id: identity.box_id, runtime_dir: config.runtime_dir.clone() },
-        dialer,
-        link_state,
-        wake,
-    );
-    let lan = lan::Lan {
-        client,
-        clock: clock.clone(),
-        boot: boot.clone(),
-        options: SearchOptions {
-            port: config.snmp.port,
-            credentials,
-            timing,
-            paces: Paces::wanted(config.snmp.packets_per_second),
-            skip: HashSet::new(),
-            lockout: Arc::default(),
-            read: ReadOptions { address: None, profiles, panel: config.lan.panel_text },
-        },
-        fence: fence.clone(),
-        own_ranges: config.lan.ranges.clone(),
-        own_read_interval: Duration::from_secs(config.schedule.read_interval_s.max(1)),
-        scan_interval: Duration::from_secs(config.schedule.scan_interval_s.max(60)),
-        settings: settings.clone(),
-        inventory,
-        inventory_file,
-        outbox: outbox.clone(),
-        status: status.clone(),
-        commands: commands_reader,
-        ended,
-        health: HashMap::new(),
-        memories: memories::Memories::default(),
-        ledger: ledger::Ledger::open(config.data_dir.join("ledger.json")),
-        own_look_interval: Duration::from_secs(config.schedule.status_interval_s.max(1)),
-        inventory_kept: keeping::InventoryKept::default(),
-        standby: standby_reader,
-        displaced: silent::Displaced::default(),
-        engine_file,
-        engines_kept: 0,
-    };
-    let (outbox_for_anchors, anchor_boot) = (outbox.clone(), boot.clone());
-    let cloud_link = cloud_link::CloudLink {
-        cloud,
-        clock: clock.clone(),
-        boot,
-        poll_interval: Duration::from_secs(config.schedule.poll_interval_s.max(5)),
-        outbox,
-        journal,
-        settings,
-        status: status.clone(),
-        wake: wakes,
-        link_state: link_state_reader.clone(),
-        lan: commands,
-        ended: ended_reader,
-        standby,
-        fence,
-        pings: JoinSet::new(),
-        refusals,
-    };
-
-    let (anchor_clock, anchor_outbox) = (clock.clone(), outbox_for_anchors);
-    let mut parts = Parts::new(config, clock, &status, stop);
-    parts.spawn("clock anchors", |token| anchors::keep(anchor_clock, anchor_boot, anchor_outbox, token));
-    parts.spawn("lan", |token| lan.run(token));
-    parts.spawn("cloud", |token| cloud_link.run(token));
-    parts.spawn("wake-up link", async move |token| {
-        wake_link.run(token).await;
-        Ok(())
-    });
-    parts.spawn("wake-up state", |token| show_link_state(link_state_reader, status, token));
-    Ok(parts.running())
-}
-
 /// The parts that are running, by name.
 struct Parts {
     status: watch::Receiver<Status>,
@@ -323,11 +178,22 @@ struct Parts {
 
 impl Parts {
     /// With the part that every box has, disabled or not: the status for who looks.
-    fn new(config: &Config, clock: impl Clock, status: &watch::Sender<Status>, stop: CancellationToken) -> Self {
+    fn new(
+        config: &Config,
+        clock: impl Clock,
+        status: &watch::Sender<Status>,
+        asked: mpsc::Sender<owner::Asked>,
+        stop: CancellationToken,
+    ) -> Self {
         let mut parts = Self { status: status.subscribe(), stop, set: JoinSet::new() };
         let (runtime_dir, status) = (config.runtime_dir.clone(), status.clone());
         parts.spawn("status file", async move |token| {
             status::keep_file(runtime_dir, status, clock, token).await;
+            Ok(())
+        });
+        let runtime_dir = config.runtime_dir.clone();
+        parts.spawn("console's socket", async move |token| {
+            control_server::serve(runtime_dir, asked, token).await;
             Ok(())
         });
         parts

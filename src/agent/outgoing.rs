@@ -116,6 +116,7 @@ impl OutgoingLog {
 }
 
 /// A cloud to which nothing is said that is not kept.
+#[derive(Clone)]
 pub(super) struct Kept<L> {
     pub cloud: L,
     pub log: OutgoingLog,
@@ -156,6 +157,19 @@ impl<S: Session> Session for Kept<S> {
     async fn report_task(&mut self, report: v1::TaskReport) -> Result<(), UplinkError> {
         self.log.note("ReportTask", "TaskReport", &report);
         self.cloud.report_task(report).await
+    }
+
+    async fn renew_certificate(
+        &mut self,
+        request: v1::RenewCertificateRequest,
+    ) -> Result<v1::RenewCertificateReply, UplinkError> {
+        self.log.note("RenewCertificate", "RenewCertificateRequest", &request);
+        self.cloud.renew_certificate(request).await
+    }
+
+    async fn leave(&mut self, request: v1::LeaveRequest) -> Result<(), UplinkError> {
+        self.log.note("Leave", "LeaveRequest", &request);
+        self.cloud.leave(request).await
     }
 }
 

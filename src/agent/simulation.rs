@@ -21,7 +21,8 @@ use super::status::Status;
 use super::tasks::TaskJournal;
 use super::{AgentError, BootFacts, COMMANDS_MAX, ENDED_MAX};
 use crate::discovery::Fence;
-use crate::enroll::Refusals;
+use crate::enroll::Enrolment;
+use crate::enroll::machine::{Found, Now, Validity};
 use crate::store::{Limits, Outbox};
 use crate::sys::{Clock, Entropy, Fs};
 use crate::uplink::{Cloud, LinkState};
@@ -117,6 +118,10 @@ pub fn start<C: Clock + Clone, L: Cloud>(
     let (commands, asked) = mpsc::channel(COMMANDS_MAX);
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
     let (standby, standby_reader) = watch::channel(Standby::default());
+    let for_ever = Validity { until_unix_ms: u64::MAX, ..Validity::default() };
+    let found = Found { bound: true, current: Some(for_ever), next: None };
+    let (enrolment, _nothing) = Enrolment::open(Path::new(NOWHERE), found, Now::default())
+        .map_err(|source| AgentError::Make { what: "the record of enrolment".to_owned(), source })?;
     let link = CloudLink {
         cloud,
         clock,
@@ -133,7 +138,9 @@ pub fn start<C: Clock + Clone, L: Cloud>(
         standby,
         fence: Fence::default(),
         pings: JoinSet::new(),
-        refusals: Refusals::open(Path::new(NOWHERE)),
+        enrolment,
+        certificates: None,
+        shown: None,
     };
     let seen = SimulatedBox {
         outbox,

@@ -196,8 +196,19 @@ impl Status {
     /// The one word for all of it, worst first.
     #[must_use]
     pub fn word(&self) -> &'static str {
+        let phase = self.enrolment.phase.as_str();
         if self.disabled.is_some() {
             "disabled"
+        } else if let Some(pairing) = &self.enrolment.pairing {
+            match pairing {
+                PairingStatus { number: Some(_), .. } => "number",
+                PairingStatus { wants_press: true, .. } => "press",
+                _ => "pairing",
+            }
+        } else if phase == "enrolling" {
+            "pairing"
+        } else if phase == "unclaimed" {
+            "unclaimed"
         } else if self.storage_trouble().is_some() {
             "fault"
         } else if self.cloud.last_error.is_some() {

@@ -8,8 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, block_on, print, print_json};
+use crate::agent::local::LocalSettings;
 use crate::agent::status::{STALE_AFTER, Status};
-use crate::agent::{self, AgentError, Config};
+use crate::agent::{self, AgentError, Config, Front, panel};
 use crate::sys::uptime_ms;
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
@@ -26,14 +27,24 @@ pub(super) fn run(config: &Path) -> Result<(), Failure> {
             tracing::info!("stopping");
             told.cancel();
         });
+        let front = Front::default();
+        let light = panel::open(&config).map_err(Failure::usage)?;
+        let light = light.map(|board| panel::run(board, &front, false, &stop));
         // Ends: each start again is the end of hours of refusals, or a person's decision in the portal.
         loop {
             // A child: an agent that ends of itself stops its parts by it, and not this loop.
-            let agent = agent::start(&config, stop.child_token()).map_err(|error| match error {
-                AgentError::Config(_) | AgentError::Fence(_) => Failure::usage(error),
+            let mut config = config.clone();
+            let local = LocalSettings::load(&config.data_dir).map_err(Failure::failed)?;
+            local.overlay(&mut config);
+            let agent = agent::start_with(&config, &front, stop.child_token()).map_err(|error| match error {
+                AgentError::Config(_) | AgentError::Fence(_) | AgentError::Label(_) => Failure::usage(error),
                 other => Failure::failed(other),
             })?;
             tracing::info!(version = agent::VERSION, box_id = %agent.status().borrow().box_id, "the box is running");
+            if let Some(light) = &light {
+                light.mute(local.led_muted.unwrap_or(false));
+                panel::follow(light.clone(), agent.status());
+            }
             match agent.finished().await {
                 Err(AgentError::Restart(why)) if !stop.is_cancelled() => tracing::warn!(why, "the box starts again"),
                 ended => return ended.map_err(Failure::failed),

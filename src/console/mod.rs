@@ -7,7 +7,6 @@
 //! power fails.
 //! Who may call it: the command line, as a process of its own, and the demo. It asks the agent by `agent::control` alone.
 
-pub mod selftest;
 mod agent_link;
 mod change;
 mod claim;
@@ -19,6 +18,7 @@ mod host;
 mod large;
 mod light;
 mod lock;
+pub mod selftest;
 mod session;
 mod show;
 mod wire;

@@ -10,22 +10,28 @@
 
 mod bound;
 mod credential;
+mod enrolment;
 mod identity;
 #[cfg(test)]
 mod identity_tests;
 mod label;
+pub mod letters;
 pub mod machine;
-mod refusals;
+pub mod pairing;
+pub mod reset;
 mod seal;
+pub mod unlock;
+pub mod words;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use bound::BoundKey;
 pub use credential::{Credential, OperationalKey};
+pub use enrolment::{Enrolment, RECORD, TicketError, Verdict};
 pub use identity::{Identity, IdentityFolder};
 pub use label::{Label, LabelError, LabelSecret, SECRET_BYTES};
-pub use refusals::{Disabled, REFUSALS_MAX, Refusals, TicketError, Verdict};
+pub use machine::{Disabled, REFUSALS_MAX};
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]

@@ -56,6 +56,25 @@ pub trait Session: Send {
     /// # Errors
     /// The cause by its name.
     fn report_task(&mut self, report: v1::TaskReport) -> impl Future<Output = Result<(), UplinkError>> + Send;
+
+    /// Asks for a new certificate.
+    ///
+    /// # Errors
+    /// The cause by its name; a cloud that has no such call breaks the contract.
+    fn renew_certificate(
+        &mut self,
+        _request: v1::RenewCertificateRequest,
+    ) -> impl Future<Output = Result<v1::RenewCertificateReply, UplinkError>> + Send {
+        std::future::ready(Err(UplinkError::Contract("this cloud renews no certificates".to_owned())))
+    }
+
+    /// Says that the box is about to forget who it is.
+    ///
+    /// # Errors
+    /// As [`renew_certificate`](Self::renew_certificate).
+    fn leave(&mut self, _request: v1::LeaveRequest) -> impl Future<Output = Result<(), UplinkError>> + Send {
+        std::future::ready(Err(UplinkError::Contract("this cloud lets nobody leave".to_owned())))
+    }
 }
 
 /// The real cloud: gRPC over the one dialer. Clones remember together which way passes.
@@ -108,5 +127,16 @@ impl Session for CloudSession {
 
     async fn report_task(&mut self, report: v1::TaskReport) -> Result<(), UplinkError> {
         CloudSession::report_task(self, report).await
+    }
+
+    async fn renew_certificate(
+        &mut self,
+        request: v1::RenewCertificateRequest,
+    ) -> Result<v1::RenewCertificateReply, UplinkError> {
+        CloudSession::renew_certificate(self, request).await
+    }
+
+    async fn leave(&mut self, request: v1::LeaveRequest) -> Result<(), UplinkError> {
+        CloudSession::leave(self, request).await.map(drop)
     }
 }

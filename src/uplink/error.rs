@@ -217,6 +217,12 @@ impl UplinkError {
         }
     }
 
+    /// Whether the cloud has answered, and asking again would bring the same answer.
+    #[must_use]
+    pub fn is_a_no(&self) -> bool {
+        matches!(self, Self::Call { .. } | Self::Contract(_))
+    }
+
     /// How long the server wants to be left alone, where it said so; at most an hour.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -205,6 +205,68 @@ impl CloudSession {
         self.end("Recover", reply).map(tonic::Response::into_inner)
     }
 
+    /// Asks that this box become somebody's.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn start_enrollment(
+        &mut self,
+        request: v1::StartEnrollmentRequest,
+    ) -> Result<v1::StartEnrollmentReply, UplinkError> {
+        let reply = self.client.start_enrollment(request);
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer StartEnrollment", reply).await;
+        self.end("StartEnrollment", reply).map(tonic::Response::into_inner)
+    }
+
+    /// Asks what became of that.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn poll_enrollment(
+        &mut self,
+        request: v1::PollEnrollmentRequest,
+    ) -> Result<v1::PollEnrollmentReply, UplinkError> {
+        let reply = self.client.poll_enrollment(request);
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer PollEnrollment", reply).await;
+        self.end("PollEnrollment", reply).map(tonic::Response::into_inner)
+    }
+
+    /// Says that somebody stands before the box.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn confirm_presence(
+        &mut self,
+        request: v1::ConfirmPresenceRequest,
+    ) -> Result<v1::ConfirmPresenceReply, UplinkError> {
+        let reply = self.client.confirm_presence(request);
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer ConfirmPresence", reply).await;
+        self.end("ConfirmPresence", reply).map(tonic::Response::into_inner)
+    }
+
+    /// Asks for a new certificate.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn renew_certificate(
+        &mut self,
+        request: v1::RenewCertificateRequest,
+    ) -> Result<v1::RenewCertificateReply, UplinkError> {
+        let reply = self.client.renew_certificate(request);
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer RenewCertificate", reply).await;
+        self.end("RenewCertificate", reply).map(tonic::Response::into_inner)
+    }
+
+    /// Says that the box is about to forget who it is.
+    ///
+    /// # Errors
+    /// As [`CloudSession::poll`].
+    pub async fn leave(&mut self, request: v1::LeaveRequest) -> Result<v1::LeaveReply, UplinkError> {
+        let reply = self.client.leave(request);
+        let reply = within(CALL_LIMIT, self.peer.authority(), "answer Leave", reply).await;
+        self.end("Leave", reply).map(tonic::Response::into_inner)
+    }
+
     /// Delivers a batch and waits for its acknowledgement.
     ///
     /// # Errors
