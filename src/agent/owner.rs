@@ -417,7 +417,7 @@ impl Owner {
             }
             _ => None,
         };
-        let words = self.identity.bound_key().ok().flatten().map(|key| words::words(&key.public()));
+        let words = self.identity.bound_key().ok().flatten().map(|key| words(&key.public()));
         let shown = EnrolmentStatus {
             phase: state.phase.word().to_owned(),
             serial: self.label.as_ref().map(|label| label.serial.clone()).unwrap_or_default(),

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+#[cfg(feature = "sim")]
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use platen::cloud::{self, CloudConfig, RunningCloud};
@@ -43,6 +45,10 @@ enum Command {
         #[cfg(feature = "sim")]
         #[arg(long)]
         certificates_from_now: bool,
+        /// For trials: how long the certificates of boxes hold, in seconds, instead of 90 days.
+        #[cfg(feature = "sim")]
+        #[arg(long, value_name = "SECONDS")]
+        box_life_s: Option<u64>,
     },
     /// Let a box go on that the cloud has stopped (an old copy of it, two of it, a conflict), because you have looked.
     Release {
@@ -52,6 +58,18 @@ enum Command {
         /// The box's id.
         #[arg(value_name = "BOX")]
         box_id: String,
+    },
+    /// Make a one-off code for the console of a box: for one box, within a day.
+    RegistrationCode {
+        /// Data folder of the cloud; it may be running.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Where the box will stand: boxes of one site share its printers.
+        #[arg(long)]
+        site: String,
+        /// Only for the box with this serial number.
+        #[arg(long)]
+        serial: Option<String>,
     },
     /// Sign a box's request (`platen enroll request`) and take the box in.
     IssueBox {
@@ -105,6 +123,8 @@ fn main() -> ExitCode {
                     lose_acks,
                     #[cfg(feature = "sim")]
                     certificates_from_now,
+                    #[cfg(feature = "sim")]
+                    box_life_s,
                 } => {
                     let config = CloudConfig {
                         data_dir: data,
@@ -114,7 +134,7 @@ fn main() -> ExitCode {
                         poll_interval_s: poll_interval,
                     };
                     #[cfg(feature = "sim")]
-                    let trial = cloud::Trial { lose_acks_percent: lose_acks, certificates_from_now };
+                    let trial = cloud::Trial { lose_acks_percent: lose_acks, certificates_from_now, box_life: box_life_s.map(Duration::from_secs) };
                     #[cfg(feature = "sim")]
                     let started = cloud::start_for_trial(config, trial).await;
                     #[cfg(not(feature = "sim"))]
@@ -122,6 +142,9 @@ fn main() -> ExitCode {
                     run(started.map_err(|e| (e.to_string(), 1))?).await
                 }
                 Command::Release { data, box_id } => release(&data, &box_id).await,
+                Command::RegistrationCode { data, site, serial } => {
+                    registration_code(&data, &site, serial.as_deref()).await
+                }
                 Command::ProfileKey { out } => profile_key(&out),
                 Command::SignProfile { key, profile } => sign_profile(&key, &profile),
                 Command::IssueBox { data, name, site, out, request } => {
@@ -165,6 +188,12 @@ async fn release(data: &Path, box_id: &str) -> Result<(), Failure> {
         Ok(false) => Err((format!("{box_id} is not stopped, or no box of {}", data.display()), 1)),
         Err(error) => Err((error.to_string(), 1)),
     }
+}
+
+async fn registration_code(data: &Path, site: &str, serial: Option<&str>) -> Result<(), Failure> {
+    let code = cloud::registration_code(data, site, serial).await.map_err(|e| (e.to_string(), 1))?;
+    say(&format!("{code}\nAt the console of the box, within 24 hours: register {code}"));
+    Ok(())
 }
 
 async fn issue(data: &Path, name: &str, site: Option<&str>, out: &Path, request: &Path) -> Result<(), Failure> {

@@ -38,6 +38,21 @@ pub(super) struct Authority {
     root_pem: String,
     signing_key: KeyPair,
     leeway: Duration,
+    box_life: Duration,
+}
+
+/// A certificate that was made for a box.
+#[derive(Debug, Clone)]
+pub(super) struct Issued {
+    /// The certificate (DER).
+    pub der: Vec<u8>,
+    /// The certificate (PEM).
+    pub pem: String,
+    /// SHA-256 of the certificate (DER), hexadecimal.
+    pub fingerprint: String,
+    /// When it begins to hold and when it ends, milliseconds since 1970.
+    pub begins_ms: i64,
+    pub ends_ms: i64,
 }
 
 /// A box that was taken in.
@@ -51,6 +66,8 @@ pub struct IssuedBox {
     pub root_pem: String,
     /// SHA-256 of the certificate (DER), hexadecimal.
     pub(super) fingerprint: String,
+    /// When the certificate ends, milliseconds since 1970.
+    pub(super) ends_ms: i64,
 }
 
 fn failed(what: &str, error: impl std::fmt::Display) -> CloudError {
@@ -105,7 +122,8 @@ impl Authority {
         }
         let signing_key = KeyPair::from_pem(&text(&signing_file)?).map_err(|e| failed("signing key", e))?;
         let pinned_pem = format!("{}\n{}", root_pem.trim_end(), signing_key.public_key_pem());
-        Ok(Self { issuer, pinned_pem, root_pem, signing_key, leeway })
+        let box_life = trial.box_life.unwrap_or(BOX_LIFE);
+        Ok(Self { issuer, pinned_pem, root_pem, signing_key, leeway, box_life })
     }
 
     /// Signs with the key that every box pins (Ed25519, RFC 8032).
@@ -113,28 +131,42 @@ impl Authority {
         self.signing_key.sign(message).map_err(|e| failed("signing", e))
     }
 
-    /// Signs a box's request. What the request says about itself is not taken over: the id is ours.
+    /// Takes a box in that brings its request in a file: the id is ours.
     pub(super) fn sign(&self, request_pem: &str) -> Result<IssuedBox, CloudError> {
-        let mut request = CertificateSigningRequestParams::from_pem(request_pem)
+        let request = CertificateSigningRequestParams::from_pem(request_pem)
             .map_err(|e| failed("the box's request cannot be read", e))?;
-        let box_id = format!("box-{}", random_hex(8));
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, box_id.clone());
-        parameters.is_ca = IsCa::ExplicitNoCa;
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        set_life(&mut parameters, self.leeway, BOX_LIFE);
-        request.params = parameters;
-        let certificate = request.signed_by(&self.issuer).map_err(|e| failed("signing", e))?;
+        let box_id = new_box_id();
+        let issued = self.issue(request, &box_id)?;
         Ok(IssuedBox {
             box_id,
-            fingerprint: fingerprint(certificate.der()),
-            certificate_pem: certificate.pem(),
+            fingerprint: issued.fingerprint,
+            certificate_pem: issued.pem,
             root_pem: self.pinned_pem.clone(),
+            ends_ms: issued.ends_ms,
         })
     }
 
-    /// TLS for the device port: our certificate, and certificates of our boxes only.
+    /// Makes a certificate of a box. What the request says about itself is not taken over.
+    pub(super) fn issue(
+        &self,
+        mut request: CertificateSigningRequestParams,
+        box_id: &str,
+    ) -> Result<Issued, CloudError> {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name.push(DnType::CommonName, box_id);
+        parameters.is_ca = IsCa::ExplicitNoCa;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        set_life(&mut parameters, self.leeway, self.box_life);
+        let ms = |time: time::OffsetDateTime| i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+        let (begins_ms, ends_ms) = (ms(parameters.not_before), ms(parameters.not_after));
+        request.params = parameters;
+        let certificate = request.signed_by(&self.issuer).map_err(|e| failed("signing", e))?;
+        let (der, pem) = (certificate.der().to_vec(), certificate.pem());
+        Ok(Issued { fingerprint: fingerprint(&der), der, pem, begins_ms, ends_ms })
+    }
+
+    /// TLS for the device port: our certificate, and of clients certificates of our boxes or none.
     pub(super) fn server_config(&self, names: &[String]) -> Result<Arc<rustls::ServerConfig>, CloudError> {
         let key = KeyPair::generate().map_err(|e| failed("server key", e))?;
         let mut parameters = CertificateParams::new(names.to_vec()).map_err(|e| failed("server names", e))?;
@@ -148,6 +180,8 @@ impl Authority {
         roots.add(root).map_err(|e| failed("root", e))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            // A box that is nobody's has no certificate yet: which calls it may make is decided call by call.
+            .allow_unauthenticated()
             .build()
             .map_err(|e| failed("client verifier", e))?;
         let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).map_err(|e| failed("key", e))?;
@@ -160,6 +194,11 @@ impl Authority {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// A name that no box had before.
+pub(super) fn new_box_id() -> String {
+    format!("box-{}", random_hex(8))
 }
 
 fn make_root(leeway: Duration) -> Result<(String, String), CloudError> {

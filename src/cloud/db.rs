@@ -1,6 +1,7 @@
 //! The database: boxes, readings, devices, tasks. SQLite; the statements are kept to what other databases know too.
 //! What is decided about records stands in the intake ([`rows`] keeps them for it); what pages show is in [`fleet`].
 
+mod credentials;
 mod fleet;
 #[cfg(test)]
 mod plan_tests;
@@ -11,9 +12,10 @@ mod upgrade_tests;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::Row;
+use sqlx::{Row, Sqlite, Transaction};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+pub(super) use credentials::{Credential, add as add_credential};
 pub(super) use fleet::{BoxRow, DeviceRow, EventRow, GapRow, TaskRow};
 
 use super::intake::{self, BoxState, Rows, Work};
@@ -22,6 +24,9 @@ use crate::proto::v1;
 
 /// Records that are looked at again in one transaction, after an update of the cloud.
 const REBUILD_AT_ONCE: i64 = 500;
+
+/// A transaction of the database.
+pub(super) type Tx = Transaction<'static, Sqlite>;
 
 /// The database of one data folder.
 #[derive(Debug, Clone)]
@@ -102,16 +107,30 @@ impl Database {
     }
 
     /// Takes a box in. Boxes of one site share its printers.
-    pub(super) async fn add_box(&self, id: &str, name: &str, site: &str, fingerprint: &str) -> Result<(), sqlx::Error> {
+    pub(super) async fn add_box(
+        &self,
+        id: &str,
+        name: &str,
+        site: &str,
+        fingerprint: &str,
+        ends_ms: i64,
+    ) -> Result<(), sqlx::Error> {
+        let mut tx = self.transaction().await?;
         sqlx::query("INSERT INTO boxes (id, name, site, fingerprint, created_ms) VALUES ($1, $2, $3, $4, $5)")
             .bind(id)
             .bind(name)
             .bind(site)
             .bind(fingerprint)
             .bind(now_ms())
-            .execute(&self.pool)
-            .await
-            .map(drop)
+            .execute(&mut *tx)
+            .await?;
+        credentials::add(&mut tx, id, fingerprint, 1, ends_ms).await?;
+        tx.commit().await
+    }
+
+    /// Begins a transaction that writes. Dropped without a commit, nothing of it is kept.
+    pub(super) async fn transaction(&self) -> Result<Tx, sqlx::Error> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await
     }
 
     /// Takes a box's right to connect away. Whether it had it.
@@ -120,18 +139,18 @@ impl Database {
         Ok(done.execute(&self.pool).await?.rows_affected() > 0)
     }
 
-    /// The box that owns a certificate and may connect.
-    pub(super) async fn box_of(&self, fingerprint: &str) -> Result<Option<String>, sqlx::Error> {
-        sqlx::query_scalar("SELECT id FROM boxes WHERE fingerprint = $1 AND NOT revoked")
-            .bind(fingerprint)
-            .fetch_optional(&self.pool)
+    /// What happened with a box, newest first, at most 100: kind and words.
+    pub(super) async fn box_events(&self, id: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
+        sqlx::query_as("SELECT kind, detail FROM events WHERE box_id = $1 ORDER BY at_ms DESC, rowid DESC LIMIT 100")
+            .bind(id)
+            .fetch_all(&self.pool)
             .await
     }
 
-    /// Whether a box could connect and poll now: neither turned away nor stopped.
-    pub(super) async fn would_be_welcome(&self, id: &str) -> Result<bool, sqlx::Error> {
+    /// Whether a box was released and is to be told so.
+    pub(super) async fn is_leaving(&self, id: &str) -> Result<bool, sqlx::Error> {
         let found: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM boxes WHERE id = $1 AND NOT revoked AND suspended IS NULL")
+            sqlx::query_scalar("SELECT 1 FROM boxes WHERE id = $1 AND leaving_since_ms IS NOT NULL")
                 .bind(id)
                 .fetch_optional(&self.pool)
                 .await?;
@@ -140,7 +159,7 @@ impl Database {
 
     /// Gives a box that was turned away its right to connect back. Whether it was turned away.
     pub(super) async fn enable(&self, id: &str) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1 AND revoked").bind(id);
+        let done = sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1 AND revoked AND left_ms IS NULL").bind(id);
         Ok(done.execute(&self.pool).await?.rows_affected() > 0)
     }
 

@@ -1,7 +1,8 @@
-//! The port for boxes: mutual TLS, and behind it gRPC (ALPN h2), or over HTTP/1.1 the same calls as gRPC-Web and MQTT over
+//! The port for boxes: TLS, mutual but for a box that is nobody's yet, and behind it gRPC (ALPN h2), or over HTTP/1.1 the same calls as gRPC-Web and MQTT over
 //! WebSocket (`/mqtt`). One name and one port are all that a customer's firewall has to let through.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -37,8 +38,11 @@ const DECODE_MAX_BYTES: usize = 1024 * 1024;
 /// Who is at the other end, as its certificate says.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    /// The box; `None` when the certificate is ours and belongs to none that may connect.
-    pub box_id: Option<String>,
+    /// SHA-256 of its certificate, which is one of ours; `None`: it has shown none. Whose it is and whether it holds is looked up at
+    /// each call.
+    pub fingerprint: Option<String>,
+    /// From where it is connected.
+    pub address: IpAddr,
 }
 
 /// A box's connection.
@@ -135,7 +139,7 @@ async fn accept(
         };
         let (acceptor, shared, accepted, stop) = (acceptor.clone(), shared.clone(), accepted.clone(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection(tcp, place, acceptor, shared, accepted, stop).await {
+            if let Err(error) = connection(tcp, peer.ip(), place, acceptor, shared, accepted, stop).await {
                 tracing::debug!(%peer, %error, "a box's connection ended");
             }
         });
@@ -144,6 +148,7 @@ async fn accept(
 
 async fn connection(
     tcp: TcpStream,
+    address: IpAddr,
     place: OwnedSemaphorePermit,
     acceptor: TlsAcceptor,
     shared: Shared,
@@ -155,25 +160,25 @@ async fn connection(
     let session = tls.get_ref().1;
     let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let is_h2 = session.alpn_protocol() == Some(b"h2");
-    let box_id = match certificate {
-        Some(certificate) => shared.database.box_of(&fingerprint(certificate)).await.map_err(io::Error::other)?,
-        None => None,
-    };
+    let fingerprint = certificate.map(|certificate| fingerprint(certificate));
     let ahead = if is_h2 { Bytes::new() } else { timeout(HANDSHAKE_LIMIT, method(&mut tls)).await?? };
     let wants_mqtt = ahead.starts_with(b"GET");
-    let stream = BoxStream { tls, caller: Caller { box_id: box_id.clone() }, ahead, _place: place };
+    let caller = Caller { fingerprint: fingerprint.clone(), address };
+    let stream = BoxStream { tls, caller, ahead, _place: place };
     if !wants_mqtt {
         // Closed only when the server is stopping.
         let _stopping = accepted.send(Ok(stream)).await;
         return Ok(());
     }
-    let Some(box_id) = box_id else { return Err(io::ErrorKind::PermissionDenied.into()) };
+    let Some(fingerprint) = fingerprint else { return Err(io::ErrorKind::PermissionDenied.into()) };
+    let credential = shared.database.credential(&fingerprint).await.map_err(io::Error::other)?;
+    let Some(credential) = credential else { return Err(io::ErrorKind::PermissionDenied.into()) };
     let socket = timeout(HANDSHAKE_LIMIT, tokio_tungstenite::accept_hdr_async(stream, mqtt_only))
         .await?
         .map_err(io::Error::other)?;
     tokio::select! {
         () = stop.cancelled() => Ok(()),
-        result = shared.broker.session(&box_id, socket) => result,
+        result = shared.broker.session(&credential.box_id, socket) => result,
     }
 }
 

@@ -10,6 +10,7 @@ mod authority;
 mod broker;
 mod db;
 mod device_port;
+mod enrolment;
 pub mod intake;
 mod portal;
 pub mod profile_signing;
@@ -18,6 +19,7 @@ mod service;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -29,6 +31,7 @@ pub use authority::IssuedBox;
 use broker::Broker;
 use db::Database;
 pub use db::Summary;
+pub use enrolment::registration_code;
 
 use crate::sys::random_hex;
 
@@ -87,6 +90,9 @@ pub enum CloudError {
     /// A query.
     #[error("the database: {0}")]
     Query(#[from] sqlx::Error),
+    /// It may not be.
+    #[error("{0}")]
+    Refused(String),
     /// Files.
     #[error("{path}: {source}")]
     File {
@@ -104,6 +110,10 @@ struct Shared {
     broker: Broker,
     authority: Arc<Authority>,
     poll_interval_s: u32,
+    /// The page on which the code of a box is typed.
+    portal_url: String,
+    /// For trials: how far this cloud's idea of the time is ahead, in milliseconds.
+    ahead_ms: Arc<AtomicI64>,
     trial: Trial,
 }
 
@@ -115,9 +125,15 @@ pub struct Trial {
     /// Certificates that it makes hold from now on, and not from an hour ago: before that is the past, also for a box whose
     /// firmware was built within that hour.
     pub certificates_from_now: bool,
+    /// How long the certificates of boxes hold, instead of 90 days.
+    pub box_life: Option<Duration>,
 }
 
 impl Shared {
+    fn now_ms(&self) -> i64 {
+        now_ms().saturating_add(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// Makes a task for a box and wakes it. Returns the task's id.
     async fn task(&self, box_id: &str, kind: &str) -> Result<String, sqlx::Error> {
         let id = random_hex(16);
@@ -270,7 +286,7 @@ async fn issue(
 ) -> Result<IssuedBox, CloudError> {
     let issued = authority.sign(request_pem)?;
     let site = site.unwrap_or(&issued.box_id);
-    database.add_box(&issued.box_id, name, site, &issued.fingerprint).await?;
+    database.add_box(&issued.box_id, name, site, &issued.fingerprint, issued.ends_ms).await?;
     Ok(issued)
 }
 
@@ -333,10 +349,6 @@ async fn start_with(config: CloudConfig, trial: Trial) -> Result<RunningCloud, C
     let authority = Arc::new(Authority::open_for(&config.data_dir, trial)?);
     let tls = authority.server_config(&config.server_names)?;
     let database = Database::open(&config.data_dir).await?;
-    let broker = Broker::default();
-    let shared =
-        Shared { database, broker, authority: authority.clone(), poll_interval_s: config.poll_interval_s, trial };
-
     let listen = async |what, address: SocketAddr, option| {
         TcpListener::bind(address).await.map_err(|source| CloudError::Port { what, address, option, source })
     };
@@ -345,23 +357,35 @@ async fn start_with(config: CloudConfig, trial: Trial) -> Result<RunningCloud, C
     let local = |listener: &TcpListener, wanted: SocketAddr| listener.local_addr().unwrap_or(wanted);
     let (device_addr, portal_addr) = (local(&devices, config.device_addr), local(&people, config.portal_addr));
 
+    let shared = Shared {
+        database,
+        broker: Broker::default(),
+        authority: authority.clone(),
+        poll_interval_s: config.poll_interval_s,
+        portal_url: format!("http://localhost:{}/add", portal_addr.port()),
+        ahead_ms: Arc::default(),
+        trial,
+    };
     let stop = CancellationToken::new();
     let mut parts = JoinSet::new();
     parts.spawn(device_port::serve(devices, tls, shared.clone(), stop.clone()));
     parts.spawn(portal::serve(people, shared.clone(), stop.clone()));
-    parts.spawn(sweep(shared.database.clone(), stop.clone()));
+    parts.spawn(sweep(shared.clone(), stop.clone()));
     Ok(RunningCloud { device_addr, portal_addr, authority, shared, stop, parts })
 }
 
-/// Looks for silent boxes until `stop`.
-async fn sweep(database: Database, stop: CancellationToken) {
+/// Looks for silent boxes, and for released ones that have gone, until `stop`.
+async fn sweep(shared: Shared, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        if let Err(error) = database.flag_silent(now_ms()).await {
+        if let Err(error) = shared.database.flag_silent(now_ms()).await {
             tracing::error!(%error, "the database failed; silent boxes are looked for again in a minute");
+        }
+        if let Err(error) = enrolment::finish_releases(&shared.database, shared.now_ms()).await {
+            tracing::error!(?error, "the database failed; released boxes are looked for again in a minute");
         }
     }
 }

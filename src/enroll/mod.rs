@@ -21,7 +21,7 @@ pub mod pairing;
 pub mod reset;
 mod seal;
 pub mod unlock;
-pub mod words;
+mod words;
 
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +32,7 @@ pub use enrolment::{Enrolment, RECORD, TicketError, Verdict};
 pub use identity::{Identity, IdentityFolder};
 pub use label::{Label, LabelError, LabelSecret, SECRET_BYTES};
 pub use machine::{Disabled, REFUSALS_MAX};
+pub use words::words;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]

@@ -58,10 +58,22 @@ impl Entropy for SystemEntropy {
 #[must_use]
 pub fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
-    if SystemEntropy.fill(&mut random).is_err() {
+    fill_or_end(&mut random);
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// So many random bytes of the system, where nothing could go on without them.
+#[must_use]
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut random = [0; N];
+    fill_or_end(&mut random);
+    random
+}
+
+fn fill_or_end(buffer: &mut [u8]) {
+    if SystemEntropy.fill(buffer).is_err() {
         // Linux' getrandom(2) waits until it can answer and then does not fail. If it did, a name that repeats would mix
         // two boxes' data: ending here is the smaller harm.
         std::process::abort();
     }
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,7 +16,7 @@ mod interfaces;
 
 pub use box_clock::{Anchor, BoxClock, FLOOR_AFTER_MS, KeptTime, LIFE_MS, TimeRefused, built_unix_ms};
 pub use clock::{Clock, FixedClock, SystemClock, system_boot_id, uptime_ms};
-pub use entropy::{Entropy, EntropyError, SystemEntropy, random_hex};
+pub use entropy::{Entropy, EntropyError, SystemEntropy, random_bytes, random_hex};
 #[cfg(any(test, feature = "sim"))]
 pub use fault_fs::{Fault, FaultFs};
 pub use fs::{Fs, FsFile, FsLock, SystemFs};

@@ -5,8 +5,8 @@ use sqlx::{Row as _, Sqlite, Transaction};
 
 use super::{Database, as_i64, as_u64};
 use crate::cloud::intake::{
-    Boot, BoxState, Fork, Held, Interval, Key, Kind, Lease, Mark, NewEvent, OpenRow, Progress, Row, Rows, Silence,
-    Stamp, Work,
+    Boot, BoxState, Fork, Held, Interval, Key, Kind, Lease, Mark, NewEvent, OpenRow, Progress, Row, Rows, SeenContact,
+    Silence, Stamp, Work,
 };
 
 /// Most records of one epoch that are dated anew at once, and starts that are looked at.
@@ -49,6 +49,7 @@ pub(super) fn box_state(row: &SqliteRow) -> Result<BoxState> {
     let told = u32::try_from(row.try_get::<i64, _>("fork_told")?).unwrap_or(u32::MAX);
     let fork = epoch(row, "fork_epoch")?.zip(epoch(row, "fork_seq")?);
     let fork = fork.map(|(epoch, after_seq)| Fork { epoch, after_seq, told });
+    let contact = SeenContact { counter: as_u64(row.try_get("contact_counter")?), boot_id: row.try_get("contact_boot")? };
     Ok(BoxState {
         id: row.try_get("id")?,
         site: row.try_get("site")?,
@@ -61,6 +62,7 @@ pub(super) fn box_state(row: &SqliteRow) -> Result<BoxState> {
         suspended_detail: row.try_get("suspended_detail")?,
         released,
         fork,
+        contact: Some(contact).filter(|contact| contact.counter > 0),
         silent_since_ms: row.try_get("silent_since_ms")?,
     })
 }
@@ -166,7 +168,8 @@ impl Work for SqliteWork {
         sqlx::query(
             "UPDATE boxes SET last_poll_ms = $2, told_interval_s = $3, status = $4, boots = $5, suspended = $6,
              suspended_detail = $7, released_epoch = $8, released_seq = $9, silent_since_ms = $10,
-             fork_epoch = $11, fork_seq = $12, fork_told = $13 WHERE id = $1",
+             fork_epoch = $11, fork_seq = $12, fork_told = $13,
+             contact_counter = $14, contact_boot = $15 WHERE id = $1",
         )
         .bind(&state.id)
         .bind(state.last_poll_ms)
@@ -181,6 +184,8 @@ impl Work for SqliteWork {
         .bind(state.fork.map(|fork| as_i64(fork.epoch)))
         .bind(state.fork.map(|fork| as_i64(fork.after_seq)))
         .bind(state.fork.map_or(0, |fork| i64::from(fork.told)))
+        .bind(state.contact.as_ref().map_or(0, |contact| base(contact.counter)))
+        .bind(state.contact.as_ref().map_or("", |contact| contact.boot_id.as_str()))
         .execute(&mut *self.0)
         .await
         .map(drop)

@@ -4,7 +4,7 @@ use prost::Message;
 
 use super::dating::Mark;
 use super::record::{date_anew, keep_clocks};
-use super::rows::{BoxState, Key, Progress, Rows, SeenBoot, Silence, Work};
+use super::rows::{BoxState, Key, Progress, Rows, SeenBoot, SeenContact, Silence, Work};
 use super::{Clocks, box_silence, lease};
 use crate::cause::DETAIL_MAX_CHARS;
 use crate::proto::v1;
@@ -63,7 +63,10 @@ pub async fn poll<R: Rows>(
             return Ok(Polled::Welcome { resend: Vec::new(), standby: Vec::new(), end_epoch: None });
         }
         Sighting::Twin(detail) => Some(("box_cloned", detail)),
-        Sighting::Itself => went_back(&mut work, &state, &status, progress.as_ref()).await?,
+        Sighting::Itself => match count(&mut state, &status, request.contact) {
+            Some(detail) => Some(("box_cloned", detail)),
+            None => went_back(&mut work, &state, &status, progress.as_ref()).await?,
+        },
     };
     if let Some((reason, detail)) = doubt {
         state.status = Some(status.encode_to_vec());
@@ -138,6 +141,7 @@ pub async fn release<R: Rows>(rows: &R, box_id: &str, now_ms: i64) -> Result<boo
     let reason = state.suspended.take().unwrap_or_default();
     state.suspended_detail.clear();
     state.boots.clear();
+    state.contact = None;
     work.put_box(&state).await?;
     work.note(now_ms, box_id, "box_released", &reason).await?;
     work.commit().await?;
@@ -216,6 +220,26 @@ fn sight(state: &mut BoxState, status: &v1::BoxStatus, now_ms: i64) -> Sighting 
             }
         }
     }
+}
+
+/// Takes down how often the box has polled. The words for it where that went back, or another start has polled as often: two hold
+/// its keys, or an old copy of its storage has come back.
+fn count(state: &mut BoxState, status: &v1::BoxStatus, contact: Option<v1::Contact>) -> Option<String> {
+    let counter = contact.map(|contact| contact.counter).filter(|counter| *counter > 0)?;
+    let boot_id: String = status.boot_id.chars().take(64).collect();
+    if let Some(last) = &state.contact {
+        let is_repeated = counter == last.counter && boot_id == last.boot_id;
+        if counter <= last.counter && !is_repeated {
+            return Some(format!(
+                "start {} polls for the {counter}th time, and start {} had done so {} times before: there are two of this box",
+                boot_id.escape_debug(),
+                last.boot_id.escape_debug(),
+                last.counter
+            ));
+        }
+    }
+    state.contact = Some(SeenContact { counter, boot_id });
+    None
 }
 
 /// Whether the box has given out fewer numbers than the cloud holds: an old copy of it has come back. What is accepted is

@@ -143,8 +143,19 @@ pub struct BoxState {
     pub released: Option<(u64, u64)>,
     /// Where the box is to end an epoch, because its numbers were given again.
     pub fork: Option<Fork>,
+    /// Its last contact that it counted.
+    pub contact: Option<SeenContact>,
     /// Since when it has been flagged as silent: its last poll, or its making.
     pub silent_since_ms: Option<i64>,
+}
+
+/// A poll that a box has counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenContact {
+    /// `Contact.counter`.
+    pub counter: u64,
+    /// The start of the box that made it.
+    pub boot_id: String,
 }
 
 /// Where an epoch of a box that was released has other contents than the cloud has.
