@@ -134,7 +134,11 @@ fn main() -> ExitCode {
                         poll_interval_s: poll_interval,
                     };
                     #[cfg(feature = "sim")]
-                    let trial = cloud::Trial { lose_acks_percent: lose_acks, certificates_from_now, box_life: box_life_s.map(Duration::from_secs) };
+                    let trial = cloud::Trial {
+                        lose_acks_percent: lose_acks,
+                        certificates_from_now,
+                        box_life: box_life_s.map(Duration::from_secs),
+                    };
                     #[cfg(feature = "sim")]
                     let started = cloud::start_for_trial(config, trial).await;
                     #[cfg(not(feature = "sim"))]

@@ -126,6 +126,11 @@ impl Authority {
         Ok(Self { issuer, pinned_pem, root_pem, signing_key, leeway, box_life })
     }
 
+    /// What a box pins: the root, and the public half of the signing key (PEM).
+    pub(super) fn pinned_pem(&self) -> &str {
+        &self.pinned_pem
+    }
+
     /// Signs with the key that every box pins (Ed25519, RFC 8032).
     pub(super) fn sign_message(&self, message: &[u8]) -> Result<Vec<u8>, CloudError> {
         self.signing_key.sign(message).map_err(|e| failed("signing", e))

@@ -12,8 +12,8 @@ mod upgrade_tests;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::{Row, Sqlite, Transaction};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, Sqlite, Transaction};
 
 pub(super) use credentials::{Credential, add as add_credential};
 pub(super) use fleet::{BoxRow, DeviceRow, EventRow, GapRow, TaskRow};
@@ -159,7 +159,8 @@ impl Database {
 
     /// Gives a box that was turned away its right to connect back. Whether it was turned away.
     pub(super) async fn enable(&self, id: &str) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1 AND revoked AND left_ms IS NULL").bind(id);
+        let done =
+            sqlx::query("UPDATE boxes SET revoked = FALSE WHERE id = $1 AND revoked AND left_ms IS NULL").bind(id);
         Ok(done.execute(&self.pool).await?.rows_affected() > 0)
     }
 

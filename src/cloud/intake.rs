@@ -32,7 +32,8 @@ pub use history::{Point, effective};
 pub use lease::{LAPSE_INTERVALS_HALVES, is_lapsed};
 pub use poll::{Polled, flag_silent, poll, release};
 pub use rows::{
-    BoxState, Fork, Held, Key, Kind, Lease, NewEvent, OpenRow, Progress, Row, Rows, SeenBoot, SeenContact, Silence, Work,
+    BoxState, Fork, Held, Key, Kind, Lease, NewEvent, OpenRow, Progress, Row, Rows, SeenBoot, SeenContact, Silence,
+    Work,
 };
 pub(super) use silence::READ_INTERVAL_DEFAULT_S;
 pub use silence::{BoxSilence, PrinterSilence, box_silence, printer_silence};

@@ -30,7 +30,8 @@ impl AgentService {
         let fingerprint = fingerprint_of(request).ok_or_else(unknown)?;
         let credential = check_welcome(&self.shared, &fingerprint).await?;
         if !credential.is_used {
-            let has_ended_others = self.shared.database.used(&credential, self.shared.now_ms()).await.map_err(internal)?;
+            let has_ended_others =
+                self.shared.database.used(&credential, self.shared.now_ms()).await.map_err(internal)?;
             if has_ended_others {
                 // Whoever is connected by the certificate before this one.
                 self.shared.broker.drop_session(&credential.box_id);
@@ -157,14 +158,8 @@ impl Agent for AgentService {
         let address = request.extensions().get::<Caller>().map(|caller| caller.address).ok_or_else(unknown)?;
         let (shared, now_ms) = (&self.shared, self.shared.now_ms());
         let asked = request.into_inner();
-        let started = enrolment::start(
-            &shared.database,
-            &shared.authority,
-            &asked,
-            address,
-            &shared.portal_url,
-            now_ms,
-        );
+        let started =
+            enrolment::start(&shared.database, &shared.authority, &asked, address, &shared.portal_url, now_ms);
         Ok(Response::new(started.await.map_err(not_enrolled)?))
     }
 

@@ -30,11 +30,8 @@ mod tests {
         let right = answer(&[1; 32], "BCDFGHJK", 1);
         assert_eq!(letters::parse(&right, LETTERS).map(|letters| letters::grouped(&letters)), Some(right.clone()));
         assert_eq!(right, answer(&[1; 32], "BCDFGHJK", 1));
-        for other in [
-            answer(&[2; 32], "BCDFGHJK", 1),
-            answer(&[1; 32], "BCDFGHJL", 1),
-            answer(&[1; 32], "BCDFGHJK", 2),
-        ] {
+        for other in [answer(&[2; 32], "BCDFGHJK", 1), answer(&[1; 32], "BCDFGHJL", 1), answer(&[1; 32], "BCDFGHJK", 2)]
+        {
             assert_ne!(other, right);
         }
     }

@@ -72,13 +72,12 @@ impl Database {
             .bind(now_ms)
             .execute(&mut *tx)
             .await?;
-        let ended = sqlx::query(
-            "UPDATE credentials SET revoked = TRUE WHERE box_id = $1 AND generation < $2 AND NOT revoked",
-        )
-        .bind(&credential.box_id)
-        .bind(i64::from(credential.generation))
-        .execute(&mut *tx)
-        .await?;
+        let ended =
+            sqlx::query("UPDATE credentials SET revoked = TRUE WHERE box_id = $1 AND generation < $2 AND NOT revoked")
+                .bind(&credential.box_id)
+                .bind(i64::from(credential.generation))
+                .execute(&mut *tx)
+                .await?;
         sqlx::query("UPDATE enrolments SET state = 'done', enrolled = NULL WHERE box_id = $1 AND state = 'enrolled'")
             .bind(&credential.box_id)
             .execute(&mut *tx)

@@ -34,6 +34,17 @@ pub(in crate::cloud) struct BoxRow {
     pub look_interval_s: u32,
     pub read_times: String,
     pub task: Option<TaskRow>,
+    /// Of its label; `None`: it was taken in by files.
+    pub serial: Option<String>,
+    /// Of its newest certificate.
+    pub generation: i64,
+    /// When that ends.
+    pub ends_ms: Option<i64>,
+    pub recoveries_left: i64,
+    /// Released, and not gone yet.
+    pub is_leaving: bool,
+    /// How it has left, "reset" or "released", and when.
+    pub left: Option<(String, i64)>,
 }
 
 #[derive(Debug, Clone)]
@@ -110,7 +121,10 @@ fn devices_query(condition: &str) -> sqlx::AssertSqlSafe<String> {
 impl Database {
     /// All boxes, those that were turned away last.
     pub(in crate::cloud) async fn boxes(&self, now_ms: i64) -> Result<Vec<BoxRow>, sqlx::Error> {
-        let rows = sqlx::query("SELECT * FROM boxes ORDER BY revoked, name").fetch_all(&self.pool).await?;
+        let rows = sqlx::query(
+            "SELECT b.*, (SELECT MAX(c.not_after_ms) FROM credentials c WHERE c.box_id = b.id AND NOT c.revoked) AS ends_ms
+             FROM boxes b ORDER BY revoked, name",
+        ).fetch_all(&self.pool).await?;
         let mut boxes = Vec::with_capacity(rows.len());
         for row in rows {
             let state = rows::box_state(&row)?;
@@ -133,6 +147,15 @@ impl Database {
                 look_interval_s: seconds("look_interval_s")?,
                 read_times: row.try_get("read_times")?,
                 task: task.as_ref().map(task_row).transpose()?,
+                serial: row.try_get("serial")?,
+                generation: row.try_get("generation")?,
+                ends_ms: row.try_get("ends_ms")?,
+                recoveries_left: row.try_get("recoveries_left")?,
+                is_leaving: row.try_get::<Option<i64>, _>("leaving_since_ms")?.is_some(),
+                left: row
+                    .try_get::<Option<i64>, _>("left_ms")?
+                    .map(|at_ms| Ok::<_, sqlx::Error>((row.try_get("left_how")?, at_ms)))
+                    .transpose()?,
                 state,
             });
         }

@@ -49,7 +49,8 @@ pub(super) fn box_state(row: &SqliteRow) -> Result<BoxState> {
     let told = u32::try_from(row.try_get::<i64, _>("fork_told")?).unwrap_or(u32::MAX);
     let fork = epoch(row, "fork_epoch")?.zip(epoch(row, "fork_seq")?);
     let fork = fork.map(|(epoch, after_seq)| Fork { epoch, after_seq, told });
-    let contact = SeenContact { counter: as_u64(row.try_get("contact_counter")?), boot_id: row.try_get("contact_boot")? };
+    let contact =
+        SeenContact { counter: as_u64(row.try_get("contact_counter")?), boot_id: row.try_get("contact_boot")? };
     Ok(BoxState {
         id: row.try_get("id")?,
         site: row.try_get("site")?,

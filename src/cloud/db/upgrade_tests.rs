@@ -40,6 +40,20 @@ async fn older(folder: &Path) -> Result<(), sqlx::Error> {
 }
 
 #[tokio::test]
+async fn a_box_of_an_older_cloud_keeps_its_certificate_after_an_update() {
+    let folder = tempfile::tempdir().unwrap();
+    older(folder.path()).await.unwrap();
+    let database = Database::open(folder.path()).await.unwrap();
+    let credential = database.credential("f").await.unwrap().expect("its certificate holds");
+    assert_eq!((credential.box_id.as_str(), credential.generation), ("b", 1));
+    let boxes = database.boxes(9_000).await.unwrap();
+    assert_eq!((boxes[0].serial.as_deref(), boxes[0].ends_ms), (None, Some(1 + 90 * 86_400_000)));
+    assert!(database.revoke("b").await.unwrap() && database.credential("f").await.unwrap().is_none());
+    assert!(database.enable("b").await.unwrap() && database.credential("f").await.unwrap().is_some());
+    database.close().await;
+}
+
+#[tokio::test]
 async fn what_an_older_cloud_stored_has_its_dates_and_meters_after_an_update() {
     let folder = tempfile::tempdir().unwrap();
     older(folder.path()).await.unwrap();

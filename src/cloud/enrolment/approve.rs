@@ -66,7 +66,8 @@ pub(in crate::cloud) async fn approve(
     let mut tx = database.transaction().await?;
     let enrolment = rows::by_reference(&mut tx, reference, now_ms).await?;
     let Some(mut enrolment) = enrolment.filter(|it| it.way == 10 && it.state == State::Waiting) else {
-        let words = "This box does not wait any more: its code has run out, or somebody has decided. Begin at the box again.";
+        let words =
+            "This box does not wait any more: its code has run out, or somebody has decided. Begin at the box again.";
         return Err(refused(Why::Unknown, words));
     };
     if take_in::is_locked(&mut tx, TENANT, &enrolment.serial).await? {

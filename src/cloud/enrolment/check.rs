@@ -31,7 +31,10 @@ pub(super) fn is_name(text: &str) -> bool {
 
 /// Looks a request through that begins an enrolment; its way.
 pub(super) fn start(request: &StartEnrollmentRequest) -> Result<&Way, EnrolError> {
-    let way = request.way.as_ref().ok_or_else(|| invalid("an enrolment needs a way: show_code, button_held or registration_code"))?;
+    let way = request
+        .way
+        .as_ref()
+        .ok_or_else(|| invalid("an enrolment needs a way: show_code, button_held or registration_code"))?;
     if request.bound_key.len() != 32 {
         return Err(invalid("a bound key (Ed25519) has 32 bytes"));
     }

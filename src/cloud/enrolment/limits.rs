@@ -56,7 +56,10 @@ pub(super) async fn check_room(tx: &mut Tx, address: &str, now_ms: i64) -> Resul
     .fetch_one(&mut **tx)
     .await?;
     if of_address >= OPEN_OF_ADDRESS_MAX || of_all >= OPEN_MAX {
-        return Err(refused(Why::TooMany, "too many boxes ask to be taken in at the moment: try again in a quarter of an hour"));
+        return Err(refused(
+            Why::TooMany,
+            "too many boxes ask to be taken in at the moment: try again in a quarter of an hour",
+        ));
     }
     Ok(())
 }

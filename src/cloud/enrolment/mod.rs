@@ -31,7 +31,7 @@ pub(super) use renew::{allow_recovery, recover, renew, unlock_answer};
 pub(super) use rows::{Enrolment, State};
 pub use running::registration_code;
 pub(super) use start::start;
-pub(super) use take_in::reserve;
+pub(super) use take_in::{former_name, reserve};
 pub(super) use window::{Window, WindowState, open_window, pick_number, window};
 
 use super::CloudError;

@@ -6,10 +6,8 @@ use super::rows::{self, Enrolment, State};
 use super::{EnrolError, Why, check, refused, take_in, window};
 use crate::cloud::authority::Authority;
 use crate::cloud::db::{Database, Tx};
-use crate::proto::v1::{
-    ConfirmPresenceRequest, Enrolled, EnrollmentState, PollEnrollmentReply, PollEnrollmentRequest,
-};
 use crate::proto::signed;
+use crate::proto::v1::{ConfirmPresenceRequest, Enrolled, EnrollmentState, PollEnrollmentReply, PollEnrollmentRequest};
 
 /// Who polls too often is told to wait so much longer each time (RFC 8628 section 3.5), up to that, in seconds.
 const SLOW_DOWN_S: u32 = 5;
@@ -43,9 +41,7 @@ pub(in crate::cloud) async fn poll(
         window::meet(&mut tx, &enrolment.serial, now_ms).await?;
         enrolment = rows::by_id(&mut tx, &enrolment.id, now_ms).await?.unwrap_or(enrolment);
     }
-    if now_ms + EARLY_MS < enrolment.polled_ms + i64::from(enrolment.poll_s) * 1_000 {
-        enrolment.poll_s = (enrolment.poll_s + SLOW_DOWN_S).min(POLL_MAX_S);
-    }
+    enrolment.poll_s = next_poll_s(enrolment.poll_s, now_ms - enrolment.polled_ms);
     (enrolment.count, enrolment.polled_ms) = (request.count, now_ms);
     // What is too late stays what it was in the database, and is too late whenever it is looked at.
     if enrolment.state != State::Expired {
@@ -53,6 +49,12 @@ pub(in crate::cloud) async fn poll(
     }
     tx.commit().await?;
     Ok(reply(&enrolment))
+}
+
+/// The time between polls from now on, in seconds, where the last came `after_ms` after the one before.
+fn next_poll_s(poll_s: u32, after_ms: i64) -> u32 {
+    let is_early = after_ms + EARLY_MS < i64::from(poll_s) * 1_000;
+    if is_early { (poll_s + SLOW_DOWN_S).min(POLL_MAX_S) } else { poll_s }
 }
 
 fn reply(enrolment: &Enrolment) -> PollEnrollmentReply {
@@ -97,4 +99,15 @@ pub(in crate::cloud) async fn confirm(
     rows::put(&mut tx, &enrolment).await?;
     tx.commit().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_polls_too_often_is_told_to_slow_down() {
+        assert_eq!((next_poll_s(5, 5_000), next_poll_s(5, 4_000), next_poll_s(5, 3_999)), (5, 5, 10));
+        assert_eq!((next_poll_s(58, 0), next_poll_s(60, 0)), (60, 60));
+    }
 }

@@ -98,4 +98,3 @@ pub(super) async fn redeem(
     }
     rows::put(tx, &enrolment).await
 }
-

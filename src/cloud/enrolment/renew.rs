@@ -156,7 +156,9 @@ async fn come_back(
         return Ok(Err("This box has come back by itself too often: somebody must allow one more in the portal."));
     }
     if is_long_away && !row.recovery_allowed && !is_again {
-        return Ok(Err("This box was away for more than 13 months: somebody must allow in the portal that it comes back."));
+        return Ok(Err(
+            "This box was away for more than 13 months: somebody must allow in the portal that it comes back.",
+        ));
     }
     let enrolled = next(tx, authority, &request.box_id, row, &request.csr, &request.nonce).await?;
     if !is_again {

@@ -218,7 +218,9 @@ pub(super) async fn supersede(tx: &mut Tx, bound_key: &[u8]) -> Result<(), Enrol
     let open = "bound_key = $1 AND state IN ('waiting', 'press', 'number')";
     let claims = format!("UPDATE windows SET claim = NULL WHERE claim IN (SELECT id FROM enrolments WHERE {open})");
     sqlx::query(sqlx::AssertSqlSafe(claims)).bind(bound_key).execute(&mut **tx).await?;
-    let ends = format!("UPDATE enrolments SET state = 'refused', message = 'The box has begun anew.', user_code = NULL WHERE {open}");
+    let ends = format!(
+        "UPDATE enrolments SET state = 'refused', message = 'The box has begun anew.', user_code = NULL WHERE {open}"
+    );
     sqlx::query(sqlx::AssertSqlSafe(ends)).bind(bound_key).execute(&mut **tx).await?;
     Ok(())
 }

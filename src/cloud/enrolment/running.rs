@@ -13,6 +13,12 @@ use super::super::{CloudError, RunningCloud, now_ms};
 const ACCOUNT: &str = "program";
 
 impl RunningCloud {
+    /// What a box pins: this cloud's root, and the public half of the key by which it signs (PEM).
+    #[must_use]
+    pub fn pinned_pem(&self) -> &str {
+        self.shared.authority.pinned_pem()
+    }
+
     /// Types the code that a box shows, and wants it: its button is to be pressed then. An empty site: the box is alone, or stays
     /// where it was.
     ///

@@ -40,6 +40,15 @@ pub(super) async fn former(tx: &mut Tx, tenant: &str, serial: &str) -> Result<Op
     }))
 }
 
+/// What the box that has this serial number at the portal's tenant is called.
+///
+/// # Errors
+/// Where the database fails.
+pub(in crate::cloud) async fn former_name(database: &Database, serial: &str) -> Result<Option<String>, EnrolError> {
+    let mut tx = database.transaction().await?;
+    Ok(former(&mut tx, super::TENANT, serial).await?.map(|former| former.name))
+}
+
 /// Whether a serial number belongs to another tenant.
 pub(super) async fn is_locked(tx: &mut Tx, tenant: &str, serial: &str) -> Result<bool, EnrolError> {
     let other: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tenant_locks WHERE serial = $1 AND tenant <> $2")

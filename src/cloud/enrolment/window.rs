@@ -50,7 +50,9 @@ fn read(row: &SqliteRow, now_ms: i64) -> Result<Window, sqlx::Error> {
     let (state, message) = match state.as_str() {
         "done" => (WindowState::Enrolled, message),
         "open" if expires_ms > now_ms => (WindowState::Open, message),
-        "open" => (WindowState::Closed, "No box was held in time. Open the window again, then hold the button.".to_owned()),
+        "open" => {
+            (WindowState::Closed, "No box was held in time. Open the window again, then hold the button.".to_owned())
+        }
         _ => (WindowState::Closed, message),
     };
     Ok(Window {
@@ -228,7 +230,8 @@ pub(in crate::cloud) async fn pick_number(
     };
     if claim.number != number {
         let message = "The LED blinks another number of times than was said: this may be another box. Nothing was taken in. Open a new window and hold the button of the box that is meant.";
-        take_in::note(&mut tx, now_ms, "", "enrolment_refused", &format!("wrong number for serial {}", claim.serial)).await?;
+        take_in::note(&mut tx, now_ms, "", "enrolment_refused", &format!("wrong number for serial {}", claim.serial))
+            .await?;
         close(&mut tx, &mut window, message, now_ms).await?;
         tx.commit().await?;
         return Ok(false);

@@ -29,7 +29,7 @@ macro_rules! over_both {
             let folder = tempfile::tempdir().unwrap();
             let database = crate::cloud::db::Database::open(folder.path()).await.unwrap();
             for (id, site) in BOXES {
-                database.add_box(id, id, site, id).await.unwrap();
+                database.add_box(id, id, site, id, 0).await.unwrap();
             }
             $scenario(&database).await;
             database.close().await;

@@ -15,6 +15,9 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
         (Some(_), _) => ("silent", "bad"),
     };
     let (state, class) = if row.state.suspended.is_some() { ("stopped", "bad") } else { (state, class) };
+    if let Some((how, at_ms)) = &row.left {
+        return gone(row, how, *at_ms, now_ms);
+    }
     if row.is_revoked {
         return turned_away(row, token);
     }
@@ -45,6 +48,8 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                 dt { "Printers" } dd { (status.printers_answering) " of " (status.printers_known) " answer" }
                 dt { "Waiting" } dd { (grouped(status.outbox_pending)) " readings at the last poll"
                     @if status.outbox_thinned > 0 { "; of " (grouped(status.outbox_thinned)) " only the number is left, its disk was full" } }
+                @if let Some(serial) = &row.serial { dt { "Serial number" } dd { (serial) } }
+                dt { "Certificate" } dd { "number " (row.generation) @if let Some(ends_ms) = row.ends_ms { ", until " (clock(ends_ms, now_ms)) " UTC" } }
                 dt { "Firmware" } dd { (or_dash(Some(status.firmware_version.as_str()).filter(|v| !v.is_empty()))) }
                 dt { "Ranges" } dd { (ranges) }
                 dt { "Reads" } dd { (schedule_words(row)) }
@@ -91,6 +96,8 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                     button type="submit" { "Save" }
                 }
             }
+            @if row.is_leaving { p.notice { "Released: it is told so at its next poll, delivers what waits, and forgets whose it was." } }
+            @if row.serial.is_some() { (of_enrolled(row, token)) }
             details #{ "revoke-" (row.state.id) } {
                 summary { "Turn away" }
                 form.ranges method="post" action={ "/boxes/" (row.state.id) "/revoke" } {
@@ -99,6 +106,72 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                     button type="submit" { "Turn away" }
                 }
             }
+        }
+    }
+}
+
+/// What can be done with a box that has a serial number and a bound key.
+fn of_enrolled(row: &BoxRow, token: &str) -> Markup {
+    html! {
+        details #{ "unlock-" (row.state.id) } {
+            summary { "Unlock" }
+            form.ranges method="post" action={ "/boxes/" (row.state.id) "/unlock" } {
+                input type="hidden" name="token" value=(token);
+                label { "It has disabled itself and has no way to the Internet: type the challenge that its console shows after unlock."
+                    input type="text" name="challenge" required maxlength="12" placeholder="WDJB-MJHT" autocomplete="off";
+                }
+                button type="submit" { "Show the answer" }
+            }
+        }
+        details #{ "recovery-" (row.state.id) } {
+            summary { "Allow one more recovery" }
+            form.ranges method="post" action={ "/boxes/" (row.state.id) "/recovery" } {
+                input type="hidden" name="token" value=(token);
+                p { "A box whose certificate has ended while it was off comes back by itself; " (row.recoveries_left) " more times, and not after 13 months. Allow it once more, however long it was away." }
+                button type="submit" { "Allow" }
+            }
+        }
+        details #{ "leave-" (row.state.id) } {
+            summary { "Release for good" }
+            form.ranges method="post" action={ "/boxes/" (row.state.id) "/leave" } {
+                input type="hidden" name="token" value=(token);
+                p { "The box delivers what waits, forgets who it is, and may become another customer's. What it has delivered stays here." }
+                button type="submit" { "Release for good" }
+            }
+        }
+    }
+}
+
+/// A box that has left.
+fn gone(row: &BoxRow, how: &str, at_ms: i64, now_ms: i64) -> Markup {
+    let is_released = how == "released";
+    html! {
+        article.box {
+            div.head {
+                h3 { (row.name) }
+                span.state { @if is_released { "released" } @else { "reset" } }
+            }
+            p { (age_of(Some(at_ms), now_ms)) ". "
+                @if is_released { "It may become another customer's. What it has delivered stays." }
+                @else { "Somebody has reset it. It stays yours: " a href="/add" { "add it again" } " and it is the same box, with all that it has delivered." } }
+        }
+    }
+}
+
+/// The answer to the challenge at a console, or why there is none.
+pub(super) fn unlock_answer(challenge: &str, answer: &Result<String, String>) -> Markup {
+    html! {
+        h1 { "Unlock a box" }
+        article.narrow {
+            @match answer {
+                Ok(answer) => {
+                    p { "Challenge " strong { (challenge.trim()) } ". Type this at the console:" }
+                    p.code { (answer) }
+                    p.muted { "It holds for this box and this challenge. That it was given is noted." }
+                }
+                Err(words) => p.error role="alert" { strong { "That did not work. " } (words) }
+            }
+            p { a.button href="/" { "To the fleet" } }
         }
     }
 }

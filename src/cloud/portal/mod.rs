@@ -2,6 +2,8 @@
 //! Host is another name is refused (a web page elsewhere could have its name point here), and so is a change without the
 //! token that only our own pages know.
 
+mod add;
+mod add_pages;
 mod alarms;
 mod boxes;
 mod json;
@@ -21,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::db::{BoxRow, DeviceRow};
+use super::enrolment::{self, EnrolError};
 use super::{Shared, intake, now_ms};
 use crate::discovery::Ranges;
 use crate::sys::random_hex;
@@ -50,6 +53,25 @@ pub(super) async fn serve(listener: TcpListener, shared: Shared, stop: Cancellat
         .route("/boxes/{id}/release", post(release))
         .route("/boxes/{id}/revoke", post(revoke))
         .route("/boxes/{id}/enable", post(enable))
+        .route("/boxes/{id}/leave", post(let_go))
+        .route("/boxes/{id}/recovery", post(allow_recovery))
+        .route("/boxes/{id}/unlock", post(unlock))
+        .route("/add", get(add::ways))
+        .route("/add/fragment", get(add::ways_fragment))
+        .route("/add/code", post(add::type_code))
+        .route("/add/boxes/{id}", get(add::box_page))
+        .route("/add/boxes/{id}/fragment", get(add::box_fragment))
+        .route("/add/boxes/{id}/approve", post(add::approve))
+        .route("/add/windows", post(add::open_window))
+        .route("/add/windows/{id}", get(add::window_page))
+        .route("/add/windows/{id}/fragment", get(add::window_fragment))
+        .route("/add/windows/{id}/number", post(add::pick))
+        .route("/add/registration", post(add::registration))
+        .route("/api/v1/enrolments/find", post(add::api_find))
+        .route("/api/v1/enrolments/windows", post(add::api_open))
+        .route("/api/v1/enrolments/windows/{id}", get(add::api_window).post(add::api_pick))
+        .route("/api/v1/enrolments/registration-codes", post(add::api_code))
+        .route("/api/v1/enrolments/{id}", get(add::api_enrolment).post(add::api_approve))
         .route("/api/v1/fleet", get(json::fleet))
         .route("/api/v1/printers/{id}", get(json::printer))
         .route("/healthz", get(async || "ok\n"))
@@ -266,6 +288,70 @@ async fn enable(
 ) -> Result<Response, Failure> {
     let enabled = async |shared: &Shared| shared.database.enable(&id).await;
     portal.decide(&form.token, enabled, "There is no such box, or it is not turned away.\n").await
+}
+
+/// A box is to be nobody's: it is told so until it has left.
+async fn let_go(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    decided(
+        &portal,
+        &form.token,
+        async |shared| shared.release_box(&id).await,
+        "There is no such box, or it has left.\n",
+    )
+    .await
+}
+
+/// A box whose certificate has ended may come back once more.
+async fn allow_recovery(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<ScanForm>,
+) -> Result<Response, Failure> {
+    let allow = async |shared: &Shared| enrolment::allow_recovery(&shared.database, &id, shared.now_ms()).await;
+    decided(&portal, &form.token, allow, "There is no such box, or it was taken in by files.\n").await
+}
+
+async fn decided(
+    portal: &Portal,
+    token: &str,
+    act: impl AsyncFnOnce(&Shared) -> Result<bool, EnrolError>,
+    otherwise: &'static str,
+) -> Result<Response, Failure> {
+    let act = async |shared: &Shared| match act(shared).await {
+        Ok(is_done) => Ok(is_done),
+        Err(EnrolError::Database(error)) => Err(error),
+        Err(_) => Ok(false),
+    };
+    portal.decide(token, act, otherwise).await
+}
+
+#[derive(Deserialize)]
+struct UnlockForm {
+    token: String,
+    challenge: String,
+}
+
+/// Somebody stands at the console of a disabled box.
+async fn unlock(
+    State(portal): State<Portal>,
+    Path(id): Path<String>,
+    Form(form): Form<UnlockForm>,
+) -> Result<Response, Failure> {
+    if let Some(refusal) = portal.check(&form.token) {
+        return Ok(refusal);
+    }
+    let shared = &portal.shared;
+    let answer = match enrolment::unlock_answer(&shared.database, &id, &form.challenge, shared.now_ms()).await {
+        Ok(answer) => Ok(answer),
+        Err(EnrolError::Refused(_, words)) => Err(words.into_owned()),
+        Err(EnrolError::Database(error)) => return Err(Failure(error)),
+        Err(EnrolError::Authority(_)) => Err("The cloud cannot answer at the moment.".to_owned()),
+    };
+    Ok(page("Unlock", "", boxes::unlock_answer(&form.challenge, &answer)))
 }
 
 async fn ping(

@@ -60,10 +60,9 @@ pub(super) fn fleet(
         }
         (alarm_list(alarms))
         section {
-            h2 { "Boxes" }
+            div.head { h2 { "Boxes" } a.button href="/add" { "Add a box" } }
             @if boxes.is_empty() {
-                p.empty { "No box is enrolled yet. On the box: " code { "platen enroll request" } "; here: "
-                    code { "platen-cloud issue-box" } "." }
+                p.empty { "No box is here yet: " a href="/add" { "add one" } "." }
             }
             div.boxes {
                 @for (row, listening) in boxes.iter().zip(listening) {

@@ -6,7 +6,9 @@
   var live = document.getElementById('live');
   var last = null;
   async function renew() {
-    if (document.hidden || view.contains(document.activeElement) && document.activeElement.matches('textarea, input[type=text]')) return;
+    if (!view.dataset.fragment || document.hidden || view.contains(document.activeElement) && document.activeElement.matches('textarea, input[type=text]')) return;
+    // Nor is what somebody has written already thrown away.
+    if (Array.from(view.querySelectorAll('textarea, input[type=text]')).some(function (i) { return i.value !== i.defaultValue; })) return;
     try {
       var answer = await fetch(view.dataset.fragment, { cache: 'no-store' });
       if (!answer.ok) throw new Error(answer.status);
