@@ -1,5 +1,6 @@
 //! The command line of the firmware: what each command takes and prints. Everything it does is done by the rooms.
 
+mod console;
 mod enroll;
 mod mask;
 mod outgoing;
@@ -52,6 +53,18 @@ enum Command {
         /// The configuration (TOML).
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Be the console of the box: on its serial line, or in this terminal.
+    ///
+    /// A closed set of commands, no shell; `help` lists them. It asks the box that runs here over a socket in its runtime folder,
+    /// and is a process of its own, so that it answers also when the box's program does not run.
+    Console {
+        /// The configuration (TOML), the same as of `run`.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The serial line (115200 baud, 8N1); left out: this terminal.
+        #[arg(long, value_name = "DEVICE")]
+        tty: Option<PathBuf>,
     },
     /// Show how the box that runs here is.
     Status {
@@ -297,6 +310,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose, matches!(cli.command, Command::Run { .. }));
     let outcome = match cli.command {
         Command::Run { config } => run::run(&config),
+        Command::Console { config, tty } => console::console(&config, tty.as_deref()),
         Command::Status { runtime_dir, json } => run::status(&runtime_dir, json),
         Command::ShowOutgoing { outgoing } => outgoing::outgoing(&outgoing),
         Command::Read { host, snmp, fence, how } => read::read(&host, &snmp, &fence, &how),

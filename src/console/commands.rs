@@ -193,7 +193,7 @@ Example: test 192.168.1.20",
         "tunnel",
         Verb::Tunnel,
         ("on | off", &["on", "off"], 1),
-        "allow or forbid that printers' own pages are opened from the portal",
+        "allow or forbid opening printers' pages from the portal",
         "`tunnel off` wins over the portal, and ends what is open.
 Example: tunnel off",
     ),

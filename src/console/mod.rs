@@ -19,8 +19,10 @@ mod large;
 mod light;
 mod lock;
 pub mod selftest;
+mod serial;
 mod session;
 mod show;
+mod terminal;
 mod wire;
 
 use std::path::PathBuf;
@@ -32,7 +34,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use agent_link::{AgentLink, LinkError, SocketLink};
 pub use host::{Host, NoHost};
 pub use lock::{Lock, LockError, Moment, OpenedBy, Outcome};
+pub use serial::serve_serial;
 pub use session::End;
+pub use terminal::serve_terminal;
 
 /// The console locks itself after so long without a key (T-30 of the threat list).
 pub const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
