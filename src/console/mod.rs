@@ -18,6 +18,7 @@ mod host;
 mod large;
 mod light;
 mod lock;
+pub mod network;
 pub mod selftest;
 mod serial;
 mod session;

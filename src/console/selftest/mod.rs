@@ -10,7 +10,7 @@ mod local;
 mod names;
 mod printer;
 mod report;
-mod system;
+pub(in crate::console) mod system;
 mod words;
 
 use std::time::Duration;
