@@ -386,4 +386,20 @@ mod tests {
             .collect();
         assert_eq!(contexts, ["jetdirect", ""]);
     }
+
+    #[test]
+    fn a_relay_is_one_of_ssh_below_the_root_domain() {
+        let relay = |text: &str| {
+            let config = format!(
+                "data_dir = \"d\"\nruntime_dir = \"r\"\n[cloud]\nroot_domain = \"a.test\"\ngrpc = \"https://a.test\"\n\
+                 mqtt = \"wss://a.test/mqtt\"\nrelay = \"{text}\"\n"
+            );
+            let config: Config = toml::from_str(&config).unwrap();
+            config.endpoints().map(|endpoints| endpoints.relay.unwrap().authority()).map_err(|e| e.to_string())
+        };
+        assert_eq!(relay("ssh://r.a.test").unwrap(), "r.a.test:22");
+        for (text, words) in [("ssh://b.test", "root domain"), ("https://a.test", "write ssh://HOST[:PORT]")] {
+            assert!(relay(text).unwrap_err().contains(words), "{text}");
+        }
+    }
 }
