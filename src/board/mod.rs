@@ -18,6 +18,8 @@ mod rhythm;
 mod rppal_gpio;
 mod showing;
 mod signal;
+#[cfg(any(test, feature = "sim"))]
+mod simulated;
 mod sysfs_led;
 #[cfg(any(test, feature = "sim"))]
 mod testing;
@@ -34,6 +36,8 @@ pub use picture::{ascii_table, ascii_timeline, svg};
 pub use rhythm::{FULL, Rhythm, STEPS_MAX, Steps};
 pub use rppal_gpio::{RppalButton, RppalLed};
 pub use signal::{NUMBERS, Number, SIGNALS, Signal, Stage};
+#[cfg(any(test, feature = "sim"))]
+pub use simulated::{Keys, Screen, SimulatedButton, SimulatedFinger, SimulatedLed};
 pub use sysfs_led::{SYSFS_LEDS, SysfsLed};
 #[cfg(any(test, feature = "sim"))]
 pub use testing::{Finger, PressedByHand, Recording, RecordingLed};
