@@ -43,7 +43,8 @@ fn told(error: EnrolError) -> Result<(StatusCode, String), Failure> {
 /// An error on the page itself, with what was typed kept where it does no harm.
 fn on_page(portal: &Portal, error: EnrolError) -> Result<Response, Failure> {
     let (status, words) = told(error)?;
-    let mut response = page("Add a box", "/add/fragment", add_pages::ways(&portal.token, Some(&words)));
+    // It does not renew itself: the words would be gone before they are read.
+    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(&words)));
     *response.status_mut() = status;
     Ok(response)
 }
@@ -151,7 +152,7 @@ async fn box_view(portal: &Portal, reference: &str, error: Option<&str>) -> Resu
 
 fn gone(portal: &Portal) -> Response {
     let words = "This is long over. Begin at the box again.";
-    let mut response = page("Add a box", "/add/fragment", add_pages::ways(&portal.token, Some(words)));
+    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(words)));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
@@ -188,7 +189,7 @@ pub(super) async fn approve(
         Err(error) => {
             let (status, words) = told(error)?;
             let Ok(Some(view)) = box_view(&portal, &id, Some(&words)).await else { return Ok(gone(&portal)) };
-            let mut response = page("Add a box", &format!("/add/boxes/{id}/fragment"), view);
+            let mut response = page("Add a box", "", view);
             *response.status_mut() = status;
             Ok(response)
         }

@@ -23,7 +23,7 @@ pub(super) fn whole(title: &str, fragment: &str, view: Markup, nonce: &str) -> M
                 title { (title) " · platen" }
                 link rel="icon" href="data:,";
                 style nonce=(nonce) { (PreEscaped(STYLE)) }
-                noscript { meta http-equiv="refresh" content="5"; }
+                @if !fragment.is_empty() { noscript { meta http-equiv="refresh" content="5"; } }
             }
             body {
                 header.top {
