@@ -230,6 +230,11 @@ impl FaultFs {
         disk.live.iter().map(|(path, inode)| (path.clone(), disk.inodes[*inode].live.len())).collect()
     }
 
+    /// What lies on the disk, in files, and where files were: all of it.
+    pub fn raw(&self) -> Vec<u8> {
+        self.disk().inodes.iter().flat_map(|inode| [&*inode.durable, b"|"].concat()).collect()
+    }
+
     /// Puts the contents of another disk in the place of this one's, as who writes an old image onto a memory card.
     pub fn put_back(&self, image: &Self) {
         let copy = image.copy();
@@ -260,6 +265,44 @@ impl FaultFs {
 impl Fs for FaultFs {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
         self.disk().call()
+    }
+
+    fn list_folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut disk = self.disk();
+        disk.call()?;
+        let below = |path: &PathBuf| {
+            let mut parts = path.strip_prefix(dir).ok()?.components();
+            let first = parts.next()?.as_os_str().to_str()?.to_owned();
+            parts.next().map(|_| first)
+        };
+        Ok(disk.live.keys().filter_map(below).collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
+    fn remove_folder(&self, _dir: &Path) -> io::Result<()> {
+        self.disk().change_call()
+    }
+
+    fn overwrite(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.change_call()?;
+        let inode = disk.inode(path)?;
+        disk.inodes[inode].live.fill(0);
+        disk.inodes[inode].lost.clear();
+        disk.change_call()?;
+        disk.inodes[inode].durable = disk.inodes[inode].live.clone();
+        Ok(())
+    }
+
+    fn clear_free_space(&self, _dir: &Path, _filler: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.change_call()?;
+        let used: BTreeSet<_> = disk.live.values().chain(disk.durable.values()).copied().collect();
+        for (at, inode) in disk.inodes.iter_mut().enumerate() {
+            if !used.contains(&at) {
+                *inode = Inode::default();
+            }
+        }
+        Ok(())
     }
 
     fn partition_bytes(&self, _path: &Path) -> io::Result<u64> {

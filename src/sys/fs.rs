@@ -6,12 +6,17 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
 /// Readings and inventories are nobody else's business on the box.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+/// Bytes that are written at once where zeros are.
+const ZEROS: usize = 1 << 20;
+/// Most free space that is filled with zeros: some minutes on a slow card. What lies beyond is only discarded.
+const FILL_MAX_BYTES: usize = 4 << 30;
 
 /// A file system. All paths are used as given; nothing is followed or expanded.
 pub trait Fs: Send + Sync {
@@ -76,6 +81,32 @@ pub trait Fs: Send + Sync {
     /// # Errors
     /// The operating system's.
     fn try_lock(&self, path: &Path) -> io::Result<Option<FsLock>>;
+
+    /// Names of the folders in a folder, in no order; a link to one is none.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn list_folders(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes an empty folder. Durable after [`sync_dir`](Self::sync_dir) of the one that holds it.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn remove_folder(&self, dir: &Path) -> io::Result<()>;
+
+    /// Puts zeros in the place of a file's bytes, where they lie, durably. Follows no link; what is no file is left alone.
+    ///
+    /// # Errors
+    /// The operating system's; some of the bytes may be overwritten then.
+    fn overwrite(&self, path: &Path) -> io::Result<()>;
+
+    /// Puts zeros into the space of this folder's partition that no file uses, and tells the device that it holds nothing: what
+    /// was removed durably can no longer be read from the partition. As far as the device goes along: flash keeps old pages where
+    /// no partition shows them, until it erases them. Makes a file of that name meanwhile.
+    ///
+    /// # Errors
+    /// The operating system's, but that the disk is full.
+    fn clear_free_space(&self, dir: &Path, filler: &str) -> io::Result<()>;
 
     /// The size of the partition on which this path lies, used or not, in bytes.
     ///
@@ -195,10 +226,84 @@ impl Fs for SystemFs {
         }
     }
 
+    fn list_folders(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn remove_folder(&self, dir: &Path) -> io::Result<()> {
+        std::fs::remove_dir(dir)
+    }
+
+    fn overwrite(&self, path: &Path) -> io::Result<()> {
+        if !std::fs::symlink_metadata(path)?.is_file() {
+            return Ok(());
+        }
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mut file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)?;
+        let mut left = file.metadata()?.len();
+        let zeros = vec![0; ZEROS];
+        while left > 0 {
+            let part = zeros.get(..usize::try_from(left).unwrap_or(ZEROS)).unwrap_or(&zeros);
+            Write::write_all(&mut file, part)?;
+            left -= part.len() as u64;
+        }
+        file.sync_all()
+    }
+
+    fn clear_free_space(&self, dir: &Path, filler: &str) -> io::Result<()> {
+        // What was removed is free when the removal is on the disk.
+        self.sync_dir(dir)?;
+        let path = dir.join(filler);
+        let filled = fill(&path);
+        std::fs::remove_file(&path)?;
+        filled?;
+        self.sync_dir(dir)?;
+        // The rest, and what the device can do by itself. Not every device, file system and user may.
+        let discarded = Command::new("fstrim").arg(dir).stdin(Stdio::null()).output();
+        if !discarded.is_ok_and(|output| output.status.success()) {
+            tracing::info!("the free space of the disk cannot be discarded; it was overwritten");
+        }
+        Ok(())
+    }
+
     fn partition_bytes(&self, path: &Path) -> io::Result<u64> {
         let found = nix::sys::statvfs::statvfs(path)?;
         Ok(found.blocks().saturating_mul(found.fragment_size()))
     }
+}
+
+/// Makes a file of zeros that takes all free space, or as much as is filled at most.
+fn fill(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(FILE_MODE).open(path)?;
+    let (mut piece, mut left) = (ZEROS, FILL_MAX_BYTES);
+    let zeros = vec![0; ZEROS];
+    // Smaller and smaller pieces take the last blocks.
+    while piece > 0 && left > 0 {
+        match file.write(zeros.get(..piece.min(left)).unwrap_or(&zeros)) {
+            Ok(written) if written > 0 => left -= written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) => piece /= 16,
+            Err(error) if is_full(&error) => piece /= 16,
+            Err(error) => return Err(error),
+        }
+    }
+    match file.sync_all() {
+        Err(error) if !is_full(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 impl FsFile for File {
