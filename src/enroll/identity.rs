@@ -139,9 +139,11 @@ impl IdentityFolder {
     /// # Errors
     /// When a file cannot be read.
     pub fn found(&self) -> Result<machine::Found, EnrollError> {
+        let current = self.current()?;
         Ok(machine::Found {
             bound: self.bound_key()?.is_some(),
-            current: self.current()?.map(|current| current.validity),
+            generation: current.as_ref().map_or(0, |current| current.generation),
+            current: current.map(|current| current.validity),
             next: self.next()?.map(|next| next.tenant),
         })
     }

@@ -8,6 +8,8 @@ mod phases;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 use phases::FIRST_CONTACT_MS;
 pub use state::{Challenge, Disabled, Effect, Event, Found, Kept, Now, Phase, Stage, State, Validity, Way};
@@ -45,6 +47,10 @@ fn started(next: &mut State, found: Found, now: Now) -> Vec<Effect> {
     if next.kept.forgetting {
         next.phase = Phase::Forgetting;
         return vec![Effect::Wipe];
+    }
+    if found.current.is_some() {
+        // The power may have failed between taking its place and writing that down.
+        (next.kept.generation, next.kept.is_first_welcome) = (found.generation, false);
     }
     match (found.current, found.next) {
         (Some(_), _) if next.kept.disabled.is_some() => next.phase = Phase::Disabled,

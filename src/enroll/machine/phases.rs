@@ -144,6 +144,7 @@ pub(super) fn enrolling(next: &mut State, event: Event, now: Now) -> Vec<Effect>
     let Phase::Enrolling { tenant, until_up_ms } = next.phase.clone() else { return Vec::new() };
     let failed = |next: &mut State, why: String| {
         (next.phase, next.has_next, next.last_error) = (Phase::Unclaimed, false, Some(why));
+        next.kept.is_first_welcome = false;
         vec![Effect::DiscardNext]
     };
     match event {
@@ -153,23 +154,27 @@ pub(super) fn enrolling(next: &mut State, event: Event, now: Now) -> Vec<Effect>
         }
         Event::NextNotKept(why) => failed(next, why),
         Event::Welcome if next.has_next => {
-            next.kept = Kept { tenant: Some(tenant), ..Kept::default() };
+            next.kept = Kept { tenant: Some(tenant), is_first_welcome: true, ..Kept::default() };
             vec![Effect::Promote]
         }
         Event::Promoted(validity, generation) => {
             (next.phase, next.has_next, next.kept.generation) = (Phase::Active(validity), false, generation);
+            next.kept.is_first_welcome = false;
             vec![Effect::Restart]
         }
         Event::Refused(_, detail) => {
             failed(next, format!("the cloud has taken the box in and then refused it: {detail}"))
+        }
+        // Written down: the cloud has welcomed it, and there is no way back but a reset.
+        Event::Cancel if next.kept.is_first_welcome => {
+            vec![Effect::Refuse("the cloud has taken the box in already: wait a minute, or reset it")]
         }
         Event::Cancel => {
             let mut effects = failed(next, "cancelled".to_owned());
             effects.push(Effect::Agree);
             effects
         }
-        // Whose box it is was written down: the cloud has welcomed it, and there is no way back but a reset.
-        Event::Tick if now.up_ms >= until_up_ms && next.kept.tenant.as_ref() != Some(&tenant) => {
+        Event::Tick if now.up_ms >= until_up_ms && !next.kept.is_first_welcome => {
             failed(next, "the cloud has not answered the new box within a minute: begin again".to_owned())
         }
         Event::Ask(_) | Event::HeldTen | Event::Unlock(_) | Event::Answer(_) | Event::Tap => {

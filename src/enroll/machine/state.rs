@@ -47,6 +47,8 @@ pub struct Kept {
     pub may_try_now: bool,
     /// Whose box this is; stays over a factory reset.
     pub tenant: Option<String>,
+    /// The first certificate was welcome, and is not in its place yet.
+    pub is_first_welcome: bool,
     /// Everything else is being forgotten; begun and not finished.
     pub forgetting: bool,
     /// Windows that the button opened within the last hour, and tries that it allowed within the last day.
@@ -74,6 +76,7 @@ impl Default for Kept {
             probed_unix_ms: 0,
             may_try_now: false,
             tenant: None,
+            is_first_welcome: false,
             forgetting: false,
             windows_unix_ms: Vec::new(),
             retries_unix_ms: Vec::new(),
@@ -215,6 +218,8 @@ pub struct Found {
     pub bound: bool,
     /// A certificate that was welcome.
     pub current: Option<Validity>,
+    /// The number of that one; 0 where there is none.
+    pub generation: u32,
     /// One that was not yet, and whose box it would make this one.
     pub next: Option<String>,
 }
