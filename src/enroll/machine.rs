@@ -1,8 +1,10 @@
 //! Whose box this is, as a pure machine: `step(state, event, now)` gives the next state and what is to be done. It reads no clock,
 //! no disk and no network, so every string of events can be tried.
 //!
-//! Whoever drives it keeps two promises: what [`State::kept`] holds is on the disk before any effect of the step begins, and after a
-//! start it says by [`Event::Started`] what the disk holds. Then a power cut at any point leads to a state from which the box goes on.
+//! Whoever drives it keeps three promises: what [`State::kept`] holds is on the disk before any effect of the step begins; after a
+//! start it says by [`Event::Started`] what the disk holds; effects are done in their order, and nothing is heard between
+//! [`Effect::Promote`] and [`Event::Promoted`], nor between [`Effect::Restart`] and the start: what an old connection still says
+//! would be taken for an answer to the new certificate. Then a power cut at any point leads to a state from which the box goes on.
 
 mod phases;
 mod state;
