@@ -101,8 +101,9 @@ pub trait Fs: Send + Sync {
     fn overwrite(&self, path: &Path) -> io::Result<()>;
 
     /// Puts zeros into the space of this folder's partition that no file uses, and tells the device that it holds nothing: what
-    /// was removed durably can no longer be read from the partition. As far as the device goes along: flash keeps old pages where
-    /// no partition shows them, until it erases them. Makes a file of that name meanwhile.
+    /// was removed durably can no longer be read from the partition. Two limits: where the device takes no such word, the few per
+    /// cent of its blocks that ext4 keeps back for itself are not reached; and flash keeps old pages where no partition shows
+    /// them, until it erases them. Makes a file of that name meanwhile.
     ///
     /// # Errors
     /// The operating system's, but that the disk is full.
