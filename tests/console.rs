@@ -1,0 +1,274 @@
+//! `platen console` as a technician has it: the real program at the far end of a pseudo terminal, an agent that answers what it
+//! is told to on the socket, and hands that type commands, codes and noise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a failed unwrap is a failed test
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use platen::agent::control::{Answer, Request};
+use platen::agent::status::{EnrolmentStatus, PairingStatus, Status};
+
+/// Long enough for any machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LABEL: &str = "0123-4567-89AB-CDEF";
+
+/// Kills the program when the test ends, however it does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+/// A box's folders, the agent that answers there, and the far end of its serial line.
+struct Bench {
+    folder: tempfile::TempDir,
+    status: Arc<Mutex<Status>>,
+    asked: Arc<Mutex<Vec<Request>>>,
+    master: File,
+    _slave: OwnedFd,
+    seen: Arc<Mutex<Vec<u8>>>,
+    program: Running,
+}
+
+fn in_phase(phase: &str) -> Status {
+    let enrolment =
+        EnrolmentStatus { phase: phase.to_owned(), serial: "PL26-000017".to_owned(), ..EnrolmentStatus::default() };
+    Status { firmware_version: "0.1.0".to_owned(), enrolment, ..Status::default() }
+}
+
+fn start(folder: &tempfile::TempDir, tty: &PathBuf) -> Running {
+    let program = Command::new(env!("CARGO_BIN_EXE_platen"))
+        .args(["console", "--config"])
+        .arg(folder.path().join("platen.toml"))
+        .arg("--tty")
+        .arg(tty)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    Running(program)
+}
+
+/// Answers on the socket as an agent does.
+fn answer(listener: &UnixListener, status: &Mutex<Status>, asked: &Mutex<Vec<Request>>) {
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { return };
+        let mut line = String::new();
+        if BufReader::new(&mut stream).read_line(&mut line).is_err() {
+            continue;
+        }
+        let Ok(request) = serde_json::from_str::<Request>(&line) else { continue };
+        let done = |text: &str| Answer::Done { text: text.to_owned() };
+        let answer = match &request {
+            Request::Status => Answer::Status { status: Box::new(status.lock().unwrap().clone()) },
+            Request::Log { .. } => Answer::Log { lines: vec!["INFO platen: a line of the log".to_owned()] },
+            Request::ResetPreview => done("12 readings that the cloud has not got yet"),
+            _ => done("It has begun."),
+        };
+        if request != Request::Status {
+            asked.lock().unwrap().push(request);
+        }
+        let _gone = writeln!(stream, "{}", serde_json::to_string(&answer).unwrap());
+    }
+}
+
+impl Bench {
+    fn new(phase: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().display();
+        let config = format!(
+            "data_dir = \"{dir}/data\"\nruntime_dir = \"{dir}/run\"\n[cloud]\nroot_domain = \"localhost\"\n\
+             grpc = \"https://localhost:1\"\nmqtt = \"wss://localhost:1/mqtt\"\n[device]\nlabel = \"{dir}/label.toml\"\n"
+        );
+        std::fs::write(folder.path().join("platen.toml"), config).unwrap();
+        std::fs::write(folder.path().join("label.toml"), format!("serial = \"PL26-000017\"\nsecret = \"{LABEL}\"\n"))
+            .unwrap();
+        std::fs::create_dir(folder.path().join("run")).unwrap();
+        let (status, asked) = (Arc::new(Mutex::new(in_phase(phase))), Arc::new(Mutex::new(Vec::new())));
+        let listener = UnixListener::bind(folder.path().join("run/control.sock")).unwrap();
+        let (its_status, its_asked) = (status.clone(), asked.clone());
+        std::thread::spawn(move || answer(&listener, &its_status, &its_asked));
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let tty = std::fs::read_link(format!("/proc/self/fd/{}", pty.slave.as_raw_fd())).unwrap();
+        let master = File::from(pty.master);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (mut reader, its_seen) = (master.try_clone().unwrap(), seen.clone());
+        std::thread::spawn(move || {
+            let mut chunk = [0; 65_536];
+            while let Ok(read @ 1..) = reader.read(&mut chunk) {
+                let mut seen = its_seen.lock().unwrap();
+                // A terminal does not keep everything either.
+                if seen.len() > 1 << 20 {
+                    seen.clear();
+                }
+                seen.extend_from_slice(&chunk[..read]);
+            }
+        });
+        let program = start(&folder, &tty);
+        let bench = Self { folder, status, asked, master, _slave: pty.slave, seen, program };
+        bench.until("platen> ");
+        bench
+    }
+
+    /// What has come since the last time, when this is in it.
+    fn until(&self, wanted: &str) -> String {
+        let start = Instant::now();
+        loop {
+            {
+                let mut seen = self.seen.lock().unwrap();
+                let text = String::from_utf8_lossy(&seen).into_owned();
+                if let Some(at) = text.find(wanted) {
+                    *seen = text.as_bytes()[at + wanted.len()..].to_vec();
+                    return text[..at + wanted.len()].to_owned();
+                }
+                assert!(start.elapsed() < PATIENCE, "no \"{wanted}\" in {text:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn send(&mut self, octets: &[u8]) {
+        self.master.write_all(octets).unwrap();
+    }
+
+    fn types(&mut self, line: &str, wanted: &str) -> String {
+        self.seen.lock().unwrap().clear();
+        self.send(format!("{line}\r").as_bytes());
+        self.until(wanted)
+    }
+
+    fn memory_kib(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.program.0.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn children(&self) -> String {
+        let id = self.program.0.id();
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default()
+    }
+}
+
+#[test]
+fn t_30_random_bytes_breaks_long_lines_and_escape_storms_leave_no_shell_and_no_memory() {
+    const OCTETS: usize = 10_000_000;
+    let mut bench = Bench::new("active");
+    // A first line of each kind, so that what is made once is made.
+    bench.types("help", "platen> ");
+    bench.types("status", "platen> ");
+    bench.types("no-such-command", "platen> ");
+    let mut random = fastrand::Rng::with_seed(30);
+    // The first tenth warms everything up that grows once (buffers, the allocator's own).
+    let mut before = 0;
+    let (mut sent, mut chunk) = (0, vec![0; 10_000]);
+    while sent < OCTETS {
+        match random.u8(0..8) {
+            0..4 => random.fill(&mut chunk),
+            4 => chunk.fill(0),
+            5 => chunk.fill(b'x'),
+            6 => chunk
+                .iter_mut()
+                .for_each(|b| *b = random.choice(b"\x1b[[]OPX^_;?0123456789ABCDHFmhJK~").copied().unwrap()),
+            _ => chunk.iter_mut().enumerate().for_each(|(n, b)| *b = b"$(sh)\r`sh`\n;/bin/sh\r|sh\x03!sh\n"[n % 29]),
+        }
+        bench.send(&chunk);
+        sent += chunk.len();
+        if before == 0 && sent >= OCTETS / 10 {
+            before = bench.memory_kib();
+        }
+    }
+    // Whatever state the noise has left, the end of a line ends it; a prompt for a code is left by an empty one.
+    bench.send(b"\x03\r\x03\r");
+    bench.types("help", "A new box? Type `setup`.");
+    let seen = bench.types("status", "More of it after the code");
+    assert!(seen.contains("PL26-000017"), "{seen}");
+    let after = bench.memory_kib();
+    println!("{sent} octets of noise: {before} KiB before, {after} KiB after");
+    assert!(after <= before + 1_024, "{before} KiB before, {after} KiB after");
+    assert_eq!(bench.children(), "", "there is no shell");
+    assert!(bench.program.0.try_wait().unwrap().is_none());
+    assert!(bench.asked.lock().unwrap().is_empty(), "nothing was asked of the agent");
+}
+
+#[test]
+fn wrong_codes_close_the_console_and_the_count_survives_a_kill() {
+    let mut bench = Bench::new("active");
+    bench.types("log", "Code on its label");
+    bench.types("0000-0000-0000-0000", "4 more times");
+    bench.types("0000-0000-0000-0000", "3 more times");
+    // Killed, and started again on the same line.
+    let tty = std::fs::read_link(format!("/proc/self/fd/{}", bench._slave.as_raw_fd())).unwrap();
+    bench.program.0.kill().unwrap();
+    bench.program.0.wait().unwrap();
+    bench.program = start(&bench.folder, &tty);
+    bench.until("platen> ");
+    bench.types("log", "Code on its label");
+    bench.types("0000-0000-0000-0000", "2 more times");
+    bench.types("0000-0000-0000-0000", "once more");
+    bench.types("0000-0000-0000-0000", "no code is taken for 15 min 00 s");
+    bench.program.0.kill().unwrap();
+    bench.program.0.wait().unwrap();
+    bench.program = start(&bench.folder, &tty);
+    bench.until("platen> ");
+    bench.types("log", "no code is taken for 1");
+    let kept = bench.folder.path().join("data/console.json");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(kept).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(bench.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn the_right_code_opens_and_is_not_shown() {
+    let mut bench = Bench::new("active");
+    bench.types("log", "Code on its label");
+    let seen = bench.types(&LABEL.to_lowercase(), "a line of the log");
+    assert!(!seen.to_uppercase().contains(LABEL), "{seen}");
+    bench.types("lock", "Locked.");
+    bench.types("log", "Code on its label");
+}
+
+#[test]
+fn a_claim_is_shown_with_code_address_and_words_until_the_box_is_somebodys() {
+    let mut bench = Bench::new("unclaimed");
+    bench.types("claim", "It has begun.");
+    let mut status = in_phase("pairing");
+    status.enrolment.words = "oak river lamp seven".to_owned();
+    status.enrolment.pairing = Some(PairingStatus {
+        way: "code".to_owned(),
+        user_code: Some("WDJB-MJHT".to_owned()),
+        url: Some("https://portal.example/claim?code=WDJB-MJHT".to_owned()),
+        wants_press: true,
+        seconds_left: 899,
+        ..PairingStatus::default()
+    });
+    *bench.status.lock().unwrap() = status;
+    let seen = bench.until("14 min 59 s left");
+    for part in ["#   #  ####", "https://portal.example/claim", "oak river lamp seven", "PRESS THE BUTTON", "▀"] {
+        assert!(seen.contains(part), "{part}: {seen}");
+    }
+    bench.types("confirm", "It has begun.");
+    *bench.status.lock().unwrap() = in_phase("active");
+    bench.until("Done: the box is claimed.");
+    assert_eq!(*bench.asked.lock().unwrap(), [Request::Claim, Request::Press]);
+}
+
+#[test]
+fn a_factory_reset_needs_the_word_and_the_code() {
+    let mut bench = Bench::new("active");
+    bench.types("factory-reset", "Code on its label");
+    let seen = bench.types(LABEL, "Type RESET");
+    assert!(seen.contains("12 readings"), "{seen}");
+    bench.types("yes", "nothing was lost");
+    bench.types("factory-reset", "Type RESET");
+    bench.types("RESET", "the code once more");
+    bench.types(LABEL, "It has begun.");
+    assert_eq!(bench.asked.lock().unwrap().last(), Some(&Request::FactoryReset));
+}
