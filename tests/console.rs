@@ -160,6 +160,7 @@ impl Bench {
 #[test]
 fn t_30_random_bytes_breaks_long_lines_and_escape_storms_leave_no_shell_and_no_memory() {
     const OCTETS: usize = 10_000_000;
+    const SHELLS: &[u8] = b"$(sh)\r`sh`\n;/bin/sh\r|sh\x03!sh\n";
     let mut bench = Bench::new("active");
     // A first line of each kind, so that what is made once is made.
     bench.types("help", "platen> ");
@@ -177,7 +178,7 @@ fn t_30_random_bytes_breaks_long_lines_and_escape_storms_leave_no_shell_and_no_m
             6 => chunk
                 .iter_mut()
                 .for_each(|b| *b = random.choice(b"\x1b[[]OPX^_;?0123456789ABCDHFmhJK~").copied().unwrap()),
-            _ => chunk.iter_mut().enumerate().for_each(|(n, b)| *b = b"$(sh)\r`sh`\n;/bin/sh\r|sh\x03!sh\n"[n % 29]),
+            _ => chunk.iter_mut().enumerate().for_each(|(n, b)| *b = SHELLS[n % SHELLS.len()]),
         }
         bench.send(&chunk);
         sent += chunk.len();
