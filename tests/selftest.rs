@@ -83,7 +83,7 @@ impl<'a> Device<'a> {
 
     /// Gives it an identity as it lies on the disk.
     fn is(self, identity: &TlsIdentity) -> Self {
-        lay_down(&self.data().join("identity"), identity);
+        lay_down(&self.data(), identity);
         self
     }
 
@@ -138,12 +138,12 @@ impl<'a> Device<'a> {
 }
 
 /// An identity as it lies on the disk.
-fn lay_down(folder: &Path, identity: &TlsIdentity) {
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("box.key"), &*identity.private_key_pem).unwrap();
-    std::fs::write(folder.join("box.crt"), &identity.certificate_chain_pem).unwrap();
-    std::fs::write(folder.join("roots.crt"), &identity.roots_pem).unwrap();
-    std::fs::write(folder.join("box.id"), "box-1").unwrap();
+fn lay_down(data: &Path, identity: &TlsIdentity) {
+    let text = |pem: &[u8]| String::from_utf8(pem.to_vec()).unwrap();
+    std::fs::create_dir_all(data.join("identity")).unwrap();
+    std::fs::write(data.join("identity/request.key"), &*identity.private_key_pem).unwrap();
+    let (chain, roots) = (text(&identity.certificate_chain_pem), text(&identity.roots_pem));
+    IdentityFolder::in_data_dir(data).install("box-1", &chain, &roots).unwrap();
 }
 
 /// What became of a fault.
@@ -524,7 +524,7 @@ async fn a_cloud_on_this_machine_needs_no_cable() {
     let tls = ca.server(&ca.issue("localhost", None), H2);
     let cloud = StandIn::start_at(([127, 0, 0, 1], 0).into(), tls, now_ms(), key).await;
     let folder = tempfile::tempdir().unwrap();
-    lay_down(&folder.path().join("identity"), &identity);
+    lay_down(folder.path(), &identity);
     let (at, port) = (folder.path().display(), cloud.port);
     let config = format!(
         "data_dir = \"{at}\"\nruntime_dir = \"{at}\"\n[cloud]\nroot_domain = \"localhost\"\n\

@@ -248,7 +248,8 @@ fn described(clock: &BoxClock) -> String {
 
 /// Who the box is, and whom it believes.
 fn tls_of(config: &Config) -> (Who, Option<TlsSettings>) {
-    match IdentityFolder::in_data_dir(&config.data_dir).load() {
+    let folder = IdentityFolder::in_data_dir(&config.data_dir).sealed_by(config.device.seal.as_deref());
+    match folder.and_then(|folder| folder.load()) {
         Ok(Identity { box_id, tls }) => match TlsSettings::new(&tls) {
             Ok(tls) => (Who::Enrolled(box_id), Some(tls)),
             Err(error) => (Who::Unusable(error.trouble().detail), None),
