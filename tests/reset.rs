@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Peer, have, wait_until};
-use platen::enroll::{IdentityFolder, wipe};
+use platen::enroll::IdentityFolder;
+use platen::enroll::reset::wipe_on;
 use platen::store::{Draft, Label, Limits, Outbox, write_atomically};
 use platen::sys::SystemFs;
 
@@ -137,7 +138,7 @@ fn live(data: &Path) {
 #[test]
 fn p_50_after_a_reset_no_canary_is_in_the_raw_image_and_whose_box_it_is_stays() {
     if let Some(data) = std::env::var_os(IN_THERE) {
-        return wipe(&SystemFs, Path::new(&data), &KEPT).unwrap();
+        return wipe_on(&SystemFs, Path::new(&data), &KEPT).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(folder.path()) else { return };
@@ -147,8 +148,8 @@ fn p_50_after_a_reset_no_canary_is_in_the_raw_image_and_whose_box_it_is_stays() 
     let seed = std::fs::read(data.join("identity/bound.key")).unwrap()[16..48].to_vec();
     let before = disk.raw();
     assert!(count(&before, &seed) >= 1 && count(&before, b"CANARY-18-") > 1_000, "the search finds nothing at all");
-    for at in 0..FILES.len() {
-        assert!(count(&before, format!("CANARY-{at:02}-4").as_bytes()) > 0, "{}", FILES[at]);
+    for (at, file) in FILES.iter().enumerate() {
+        assert!(count(&before, format!("CANARY-{at:02}-4").as_bytes()) > 0, "{file}");
     }
     assert!(count(&before, b"CANARY-00-0") > 0, "no earlier contents: the trial is too easy");
 

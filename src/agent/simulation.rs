@@ -119,7 +119,7 @@ pub fn start<C: Clock + Clone, L: Cloud>(
     let (ended, ended_reader) = mpsc::channel(ENDED_MAX);
     let (standby, standby_reader) = watch::channel(Standby::default());
     let for_ever = Validity { until_unix_ms: u64::MAX, ..Validity::default() };
-    let found = Found { bound: true, current: Some(for_ever), next: None };
+    let found = Found { bound: true, current: Some(for_ever), generation: 1, next: None };
     let (enrolment, _nothing) = Enrolment::open(Path::new(NOWHERE), found, Now::default())
         .map_err(|source| AgentError::Make { what: "the record of enrolment".to_owned(), source })?;
     let link = CloudLink {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Failure;
 use crate::agent::Config;
-use crate::console::{Console, End, IDLE_MAX, Lock, Moment, NoHost, SocketLink, serve_serial, serve_terminal};
+use crate::console::{BoxHost, Console, End, IDLE_MAX, Lock, Moment, SocketLink, serve_serial, serve_terminal};
 use crate::enroll::Label;
 use crate::sys::SystemFs;
 
@@ -24,7 +24,7 @@ pub(super) fn console(config: &Path, tty: Option<&Path>) -> Result<(), Failure> 
     };
     let lock = Lock::new(Arc::new(SystemFs), &config.data_dir, label.map(|label| label.secret), Moment::now);
     let console = Console {
-        host: NoHost,
+        host: BoxHost::new(config.clone(), tty.is_some()),
         agent: SocketLink::new(&config.runtime_dir),
         lock: Arc::new(lock),
         data_dir: config.data_dir.clone(),

@@ -8,6 +8,7 @@
 //! Who may call it: the command line, as a process of its own, and the demo. It asks the agent by `agent::control` alone.
 
 mod agent_link;
+mod box_host;
 mod change;
 mod claim;
 mod commands;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use agent_link::{AgentLink, LinkError, SocketLink};
+pub use box_host::BoxHost;
 pub use host::{Host, NoHost};
 pub use lock::{Lock, LockError, Moment, OpenedBy, Outcome};
 pub use serial::serve_serial;

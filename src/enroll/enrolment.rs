@@ -254,7 +254,7 @@ mod tests {
 
     fn open(folder: &Path) -> Enrolment {
         let validity = Validity { until_unix_ms: u64::MAX, ..Validity::default() };
-        let found = Found { bound: true, current: Some(validity), next: None };
+        let found = Found { bound: true, current: Some(validity), generation: 1, next: None };
         Enrolment::open(folder, found, NOW).unwrap().0
     }
 

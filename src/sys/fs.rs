@@ -4,7 +4,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -101,7 +101,7 @@ pub trait Fs: Send + Sync {
     fn overwrite(&self, path: &Path) -> io::Result<()>;
 
     /// Puts zeros into the space of this folder's partition that no file uses, and tells the device that it holds nothing: what
-    /// was removed durably can no longer be read from the partition. Two limits: where the device takes no such word, the few per
+    /// was removed durably can no longer be read from the partition. Nothing is done on the partition of the system itself. Two limits: where the device takes no such word, the few per
     /// cent of its blocks that ext4 keeps back for itself are not reached; and flash keeps old pages where no partition shows
     /// them, until it erases them. Makes a file of that name meanwhile.
     ///
@@ -263,6 +263,11 @@ impl Fs for SystemFs {
     fn clear_free_space(&self, dir: &Path, filler: &str) -> io::Result<()> {
         // What was removed is free when the removal is on the disk.
         self.sync_dir(dir)?;
+        // On a box the data has a partition of its own. That of the system is shared with programs that need its space.
+        if std::fs::metadata(dir)?.dev() == std::fs::metadata("/")?.dev() {
+            tracing::info!("the data lies on the system's partition, whose free space is left as it is");
+            return Ok(());
+        }
         let path = dir.join(filler);
         let filled = fill(&path);
         std::fs::remove_file(&path)?;

@@ -154,7 +154,9 @@ pub(super) fn enrolling(next: &mut State, event: Event, now: Now) -> Vec<Effect>
         }
         Event::NextNotKept(why) => failed(next, why),
         Event::Welcome if next.has_next => {
-            next.kept = Kept { tenant: Some(tenant), is_first_welcome: true, ..Kept::default() };
+            // A number of a contact is used once, whatever else begins anew.
+            let contacts_reserved = next.kept.contacts_reserved;
+            next.kept = Kept { tenant: Some(tenant), is_first_welcome: true, contacts_reserved, ..Kept::default() };
             vec![Effect::Promote]
         }
         Event::Promoted(validity, generation) => {

@@ -276,7 +276,8 @@ impl World {
         self.note_ways_back(before, event);
         if *event == Event::Wiped && before.phase == Phase::Forgetting {
             (self.wrong, self.closed, self.refusals) = (0, None, 0);
-            (self.windows.clear(), self.retries.clear());
+            self.windows.clear();
+            self.retries.clear();
         }
     }
 
