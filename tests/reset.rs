@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::{Peer, have, wait_until};
-use platen::enroll::IdentityFolder;
-use platen::enroll::reset::wipe_on;
+use platen::enroll::{IdentityFolder, reset};
 use platen::store::{Draft, Label, Limits, Outbox, write_atomically};
-use platen::sys::SystemFs;
 
 /// The test's own name, and where its second process finds the data folder.
 const NAME: &str = "p_50_after_a_reset_no_canary_is_in_the_raw_image_and_whose_box_it_is_stays";
@@ -138,7 +136,7 @@ fn live(data: &Path) {
 #[test]
 fn p_50_after_a_reset_no_canary_is_in_the_raw_image_and_whose_box_it_is_stays() {
     if let Some(data) = std::env::var_os(IN_THERE) {
-        return wipe_on(&SystemFs, Path::new(&data), &KEPT).unwrap();
+        return reset::wipe(Path::new(&data)).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::new(folder.path()) else { return };

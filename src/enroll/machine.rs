@@ -2,9 +2,9 @@
 //! no disk and no network, so every string of events can be tried.
 //!
 //! Whoever drives it keeps three promises: what [`State::kept`] holds is on the disk before any effect of the step begins; after a
-//! start it says by [`Event::Started`] what the disk holds; effects are done in their order, and nothing is heard between
-//! [`Effect::Promote`] and [`Event::Promoted`], nor between [`Effect::Restart`] and the start: what an old connection still says
-//! would be taken for an answer to the new certificate. Then a power cut at any point leads to a state from which the box goes on.
+//! start it says by [`Event::Started`] what the disk holds; effects are done in their order, and nothing else is heard before one that
+//! the disk does has ended and that was said, nor between [`Effect::Restart`] and the start: what an old connection still says would
+//! be taken for an answer to the new certificate. Then a power cut at any point leads to a state from which the box goes on.
 
 mod phases;
 mod state;

@@ -237,6 +237,56 @@ fn a_certificate_does_not_expire_in_a_year_in_which_three_of_ten_calls_fail() {
     }
 }
 
+/// The cloud does not answer from the 60th day on: tried daily, and hourly in the last week; never more often.
+#[test]
+fn a_renewal_is_tried_daily_and_hourly_in_the_last_week() {
+    let mut world = at_work(66);
+    let (mut tries, mut last) = (Vec::new(), 0);
+    for _ in 0..91 * DAY / (5 * MINUTE) {
+        world.pass(5 * MINUTE);
+        world.hear(Event::Tick);
+        let tried = world.disk.kept.renewal_tried_unix_ms;
+        if tried != last {
+            (tries.push(tried), last = tried);
+            world.hear(Event::NotRenewed("down".to_owned()));
+            world.boot();
+        }
+    }
+    let until = world.disk.current.as_ref().unwrap().validity.until_unix_ms;
+    let in_last_week = tries.iter().filter(|at| **at + 7 * DAY > until && **at < until).count();
+    assert!((160..=168).contains(&in_last_week), "{in_last_week}");
+    assert!((22..=26).contains(&(tries.len() - in_last_week)), "{}", tries.len());
+}
+
+/// Taken in by the cloud, and the power fails before the certificate is in its place: neither time nor a change of mind loses it.
+#[test]
+fn a_first_certificate_that_was_welcome_is_not_thrown_away() {
+    let mut found = 0;
+    for cut_at in 1..60 {
+        let mut world = World::new(7);
+        world.cut_at = cut_at;
+        for _ in 0..40 {
+            let event = world.good_event();
+            world.hear(event);
+            if world.state.kept.is_first_welcome {
+                break;
+            }
+        }
+        if !world.state.kept.is_first_welcome {
+            continue;
+        }
+        found += 1;
+        for event in [Event::Cancel, Event::Tick, Event::SaidNo("no".to_owned()), Event::Tap] {
+            world.pass(HOUR);
+            world.hear(event);
+            assert_eq!(word(&world), "enrolling");
+        }
+        world.hear(Event::Welcome);
+        assert_eq!((word(&world), world.state.kept.is_first_welcome), ("active", false));
+    }
+    assert!(found > 0, "the power never failed there");
+}
+
 /// From wherever the string ended, the box comes out: with the cloud's help, with a person's, and out of what is only for a while by
 /// itself.
 fn comes_out(world: &World) {

@@ -41,7 +41,7 @@ pub(super) struct World {
     /// The power fails at this chance, counted from 1; 0: at none.
     pub cut_at: u64,
     pub chances: u64,
-    /// What effects end with and has not been said yet.
+    /// What the cloud has not said yet.
     pub pending: VecDeque<Event>,
     offered: Option<Cred>,
     ids: u32,
@@ -194,19 +194,18 @@ impl World {
         }
     }
 
-    /// Does it; what it ends with, where that is heard at once.
+    /// Does it; what it ends with.
     fn execute(&mut self, effect: Effect) -> Option<Event> {
-        let mut later = None;
         match effect {
             Effect::MakeKeys => {
                 self.disk.bound = true;
-                later = Some(Event::KeysMade);
+                return Some(Event::KeysMade);
             }
             Effect::Begin(_) => self.pending.push_back(Event::Began(self.random.u64(0..2_000_000))),
-            Effect::KeepNext if self.random.u8(0..10) == 0 => later = Some(Event::NextNotKept("full".to_owned())),
+            Effect::KeepNext if self.random.u8(0..10) == 0 => return Some(Event::NextNotKept("full".to_owned())),
             Effect::KeepNext => {
                 self.disk.next = Some(self.offered.clone().unwrap());
-                later = Some(Event::NextKept);
+                return Some(Event::NextKept);
             }
             Effect::Promote => {
                 let next = self.disk.next.take().unwrap();
@@ -226,15 +225,10 @@ impl World {
             }
             Effect::Wipe => {
                 (self.disk.bound, self.disk.current, self.disk.next) = (false, None, None);
-                later = Some(Event::Wiped);
+                return Some(Event::Wiped);
             }
             _ => {}
         }
-        // Some drivers say it at once, some later.
-        if self.random.bool() {
-            return later;
-        }
-        self.pending.extend(later);
         None
     }
 
