@@ -154,9 +154,16 @@ pub(super) fn enrolling(next: &mut State, event: Event, now: Now) -> Vec<Effect>
         }
         Event::NextNotKept(why) => failed(next, why),
         Event::Welcome if next.has_next => {
-            // A number of a contact is used once, whatever else begins anew.
-            let contacts_reserved = next.kept.contacts_reserved;
-            next.kept = Kept { tenant: Some(tenant), is_first_welcome: true, contacts_reserved, ..Kept::default() };
+            // A number of a contact is used once, and a window counts for an hour, whatever else begins anew.
+            let (contacts_reserved, windows_unix_ms) =
+                (next.kept.contacts_reserved, std::mem::take(&mut next.kept.windows_unix_ms));
+            next.kept = Kept {
+                tenant: Some(tenant),
+                is_first_welcome: true,
+                contacts_reserved,
+                windows_unix_ms,
+                ..Kept::default()
+            };
             vec![Effect::Promote]
         }
         Event::Promoted(validity, generation) => {
