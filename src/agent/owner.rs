@@ -27,7 +27,7 @@ pub(super) const WAITING_MAX: usize = 8;
 /// While something is under way, time is looked at this often.
 const TICK: Duration = Duration::from_millis(500);
 /// Longest time for telling the cloud that the box leaves.
-const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+const LEAVE_LIMIT: Duration = Duration::from_secs(6);
 
 /// A request of the console, and where its answer goes.
 pub(super) type Asked = (Request, oneshot::Sender<Answer>);

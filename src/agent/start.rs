@@ -155,12 +155,14 @@ fn open_enrolment(
     clock: &BoxClock,
 ) -> Result<(Enrolment, Vec<Effect>), AgentError> {
     let kept = |source| AgentError::Make { what: "the record of enrolment".to_owned(), source };
-    // A certificate that cannot be read must not keep a reset from being finished.
-    let found = identity.found();
-    let is_damaged = found.is_err();
-    let (enrolment, mut first) =
-        Enrolment::open(&config.data_dir, found.as_ref().cloned().unwrap_or(Found::default()), now_of(clock))
-            .map_err(kept)?;
+    let found = match identity.found() {
+        Ok(found) => found,
+        // A certificate that cannot be read must not keep a reset from being finished. For anything else it is an error, and the
+        // record stays as it is: a seal that is pulled out enables no disabled box.
+        Err(_) if Enrolment::is_forgetting(&config.data_dir) => Found::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let (enrolment, mut first) = Enrolment::open(&config.data_dir, found, now_of(clock)).map_err(kept)?;
     if first.contains(&Effect::Wipe) {
         tracing::warn!("the box forgets everything but whose it is");
         reset::wipe(&config.data_dir)
@@ -168,8 +170,6 @@ fn open_enrolment(
         make_folder(&config.data_dir)?;
         first = enrolment.apply(Event::Wiped, now_of(clock)).map_err(kept)?;
         first.retain(|effect| *effect != Effect::Restart);
-    } else if is_damaged {
-        found?;
     }
     if first.contains(&Effect::MakeKeys) {
         identity.make_bound_key()?;

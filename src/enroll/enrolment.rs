@@ -68,14 +68,7 @@ impl Enrolment {
     /// # Errors
     /// When the record cannot be written.
     pub fn open(data_dir: &Path, found: Found, now: Now) -> io::Result<(Self, Vec<Effect>)> {
-        let path = data_dir.join(RECORD);
-        let kept = read_bounded(&path, FILE_MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        let kept: Kept = kept.unwrap_or_else(|error: io::Error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                tracing::error!(%error, "the record of enrolment is lost and begins anew");
-            }
-            Kept::default()
-        });
+        let (path, kept) = (data_dir.join(RECORD), read(data_dir));
         let contact = kept.contacts_reserved;
         let enrolment = Self {
             path: Arc::new(path),
@@ -84,6 +77,12 @@ impl Enrolment {
         };
         let effects = enrolment.apply(Event::Started(found), now)?;
         Ok((enrolment, effects))
+    }
+
+    /// Whether a factory reset of this data folder was begun and not finished.
+    #[must_use]
+    pub fn is_forgetting(data_dir: &Path) -> bool {
+        read(data_dir).forgetting
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -237,6 +236,18 @@ impl Enrolment {
         }
         self.apply(Event::Ticket, now).map(|_| Ok(()))
     }
+}
+
+/// The record of this data folder. One that cannot be read counts as none.
+fn read(data_dir: &Path) -> Kept {
+    let kept =
+        read_bounded(&data_dir.join(RECORD), FILE_MAX_BYTES).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+    kept.unwrap_or_else(|error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::error!(%error, "the record of enrolment is lost and begins anew");
+        }
+        Kept::default()
+    })
 }
 
 fn spacing(consecutive: u32, unit: f64) -> Duration {

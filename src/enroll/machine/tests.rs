@@ -247,7 +247,8 @@ fn a_renewal_is_tried_daily_and_hourly_in_the_last_week() {
         world.hear(Event::Tick);
         let tried = world.disk.kept.renewal_tried_unix_ms;
         if tried != last {
-            (tries.push(tried), last = tried);
+            tries.push(tried);
+            last = tried;
             world.hear(Event::NotRenewed("down".to_owned()));
             world.boot();
         }

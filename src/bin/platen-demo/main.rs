@@ -1,5 +1,11 @@
 //! `platen-demo` (`cargo demo`): everything on one machine. Simulated printers, the reference cloud and the box's own agent
-//! with a fresh identity, on loopback addresses and free ports, in a folder that vanishes at the end.
+//! with a fresh identity, on loopback addresses and free ports, in a folder that vanishes at the end. With `--unclaimed`, two boxes
+//! that belong to nobody yet, to be claimed by hand.
+
+// The futures of a whole box, a cloud and a console nest deeply.
+#![recursion_limit = "256"]
+
+mod unclaimed;
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -25,6 +31,10 @@ struct Cli {
     /// Port of the portal page; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     portal_port: u16,
+    /// Two boxes that belong to nobody yet: one to be claimed by its console, here in this terminal, one by its button. With --once
+    /// both claim themselves.
+    #[arg(long)]
+    unclaimed: bool,
     /// How many times faster than life the printers live.
     #[arg(long, default_value_t = 8.0)]
     speed: f64,
@@ -106,6 +116,19 @@ async fn run(cli: Cli) -> Result<(), String> {
     .map_err(|e| e.to_string().replace("--portal", "--portal-port"))?;
     let page = format!("http://localhost:{}/", cloud.portal_addr().port());
     say(&format!("2  the cloud waits for boxes on {}; its page is {page}", cloud.device_addr()));
+
+    if cli.unclaimed {
+        let outcome = tokio::select! {
+            outcome = unclaimed::run(&cli, &folder.0, &sim, &cloud, &page) => outcome,
+            () = interrupted() => {
+                say("\nending");
+                Ok(())
+            }
+        };
+        cloud.shutdown().await;
+        sim.shutdown().await;
+        return outcome;
+    }
 
     let data_dir = folder.0.join("box");
     let box_id = enrol(&data_dir, &cloud).await?;
