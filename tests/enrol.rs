@@ -375,3 +375,99 @@ async fn p_63_console_and_button_each_allow_one_try_and_nothing_that_waits_is_lo
     pressed.end().await;
     cloud.shutdown().await;
 }
+
+/// Answers everybody with 401, in plain text or in TLS with a certificate that our cloud never issued.
+async fn rogue(in_tls: bool) -> SocketAddr {
+    use tokio::io::AsyncReadExt;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let no = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+                if in_tls {
+                    if let Ok(mut tls) = acceptor.accept(tcp).await {
+                        let _ = tls.write_all(no).await;
+                    }
+                } else {
+                    let mut asked = [0; 64];
+                    let _ = tcp.read(&mut asked).await;
+                    let _ = tcp.write_all(no).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p_60_ten_thousand_refusals_of_a_server_that_is_not_ours_count_nothing() {
+    use platen::uplink::{Cloud, Dialer, Endpoint, GrpcCloud, TlsSettings};
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = cloud(folder.path(), Trial::default()).await;
+    let claimed = TestBox::start(config(folder.path(), &cloud, "PL-K"));
+    claimed.claim(&cloud).await;
+    let config = claimed.end().await;
+    let identity = IdentityFolder::in_data_dir(&config.data_dir);
+    let credential = identity.current().unwrap().unwrap();
+    let roots = std::fs::read(folder.path().join("roots.pem")).unwrap();
+    let mut counted = 0;
+    for (in_tls, times) in [(false, 9_000), (true, 1_000)] {
+        let address = rogue(in_tls).await;
+        let endpoint =
+            Endpoint::parse(&format!("https://localhost:{}", address.port()), &"localhost".parse().unwrap()).unwrap();
+        let dialer = Dialer::new(TlsSettings::new(&credential.tls(&roots)).unwrap(), None);
+        for _ in 0..times {
+            // A new one each time: it remembers which way passes.
+            let error = GrpcCloud::new(dialer.clone(), endpoint.clone()).open().await.unwrap_err();
+            counted += u32::from(error.proven_refusal().is_some());
+        }
+    }
+    assert_eq!(counted, 0);
+    cloud.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p_64_a_disabled_box_sends_nothing_into_the_lan_and_p_65_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = cloud(folder.path(), Trial::default()).await;
+    let mut config = config(folder.path(), &cloud, "PL-L");
+    // What is sent to the one address in its ranges is heard here.
+    let lan = tokio::net::UdpSocket::bind("127.88.0.1:0").await.unwrap();
+    config.snmp.port = lan.local_addr().unwrap().port();
+    config.lan.ranges = vec!["127.88.0.1".to_owned()];
+    config.schedule.read_interval_s = 1;
+    let claimed = TestBox::start(config);
+    claimed.claim(&cloud).await;
+    let mut datagram = [0; 1_500];
+    tokio::time::timeout(PATIENCE, lan.recv(&mut datagram)).await.expect("a box at work asks").unwrap();
+    let config = claimed.end().await;
+    let files = |config: &Config| {
+        let mut files: Vec<_> =
+            std::fs::read_dir(config.data_dir.join("outbox")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>()
+    };
+    let before = files(&config);
+    disable(&config.data_dir);
+    while lan.try_recv(&mut datagram).is_ok() {}
+    let disabled = TestBox::start(config);
+    disabled.until_phase("disabled").await;
+    let heard = tokio::time::timeout(Duration::from_secs(5), lan.recv(&mut datagram)).await;
+    assert!(heard.is_err(), "it sent something");
+    let config = disabled.end().await;
+    assert_eq!(files(&config), before, "the outbox is as it was");
+    cloud.shutdown().await;
+}

@@ -72,3 +72,94 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::enroll::IdentityFolder;
+    use crate::enroll::machine::{Found, Validity};
+    use crate::proto::v1;
+    use crate::uplink::{Session, UplinkError};
+
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+    /// Time as tokio has it, which the test moves.
+    struct TestClock(Instant);
+
+    impl Clock for TestClock {
+        fn monotonic_ms(&self) -> u64 {
+            u64::try_from(self.0.elapsed().as_millis()).unwrap()
+        }
+
+        fn wall_unix_ms(&self) -> u64 {
+            1_700_000_000_000 + self.monotonic_ms()
+        }
+
+        fn boot_id(&self) -> &str {
+            "boot"
+        }
+    }
+
+    /// A cloud that has not enabled the box, and counts how often it is asked; nothing else can be asked of it.
+    #[derive(Clone, Default)]
+    struct Asked(Arc<AtomicU32>);
+
+    impl Cloud for Asked {
+        type Session = Asked;
+
+        async fn open(&self) -> Result<Asked, UplinkError> {
+            Err(UplinkError::Contract("a disabled box opens no session".to_owned()))
+        }
+
+        async fn recover(&self, _: v1::RecoverRequest) -> Result<v1::RecoverReply, UplinkError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(v1::RecoverReply::default())
+        }
+    }
+
+    impl Session for Asked {
+        async fn poll(&mut self, _: v1::PollRequest) -> Result<v1::PollReply, UplinkError> {
+            unreachable!("no session is opened")
+        }
+
+        async fn upload(&mut self, _: v1::ReadingBatch) -> Result<v1::UploadAck, UplinkError> {
+            unreachable!("no session is opened")
+        }
+
+        async fn report_task(&mut self, _: v1::TaskReport) -> Result<(), UplinkError> {
+            unreachable!("no session is opened")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p_64_a_disabled_box_asks_at_most_once_a_day_for_a_month() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = IdentityFolder::in_data_dir(folder.path());
+        identity.make_bound_key().unwrap();
+        let validity = Validity { until_unix_ms: u64::MAX, ..Validity::default() };
+        let found = Found { bound: true, current: Some(validity), generation: 1, next: None };
+        let clock = TestClock(Instant::now());
+        let now = Now { unix_ms: clock.wall_unix_ms(), up_ms: 0 };
+        let (enrolment, _) = Enrolment::open(folder.path(), found, now).unwrap();
+        for _ in 0..5 {
+            enrolment.count("refused", "revoked", now, 0.5).unwrap();
+        }
+        let cloud = Asked::default();
+        let certificates = Certificates { identity, stranger: cloud.clone(), cloud_key: None };
+        let status = watch::Sender::new(Status::default());
+        let guard =
+            Guard { cloud: cloud.clone(), clock, enrolment, certificates, box_id: "box-1".to_owned(), status };
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(guard.run(stop.clone()));
+        tokio::time::sleep(DAY * 30).await;
+        let asked = cloud.0.load(Ordering::Relaxed);
+        assert!((25..=36).contains(&asked), "{asked} questions in 30 days, 20 to 28 hours apart");
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+}

@@ -161,7 +161,11 @@ impl RunningAgent {
                 Ok((name, Err(error))) => AgentError::Part { name, cause: error.to_string() },
                 Err(panic) => AgentError::Part { name: "unknown", cause: panic.to_string() },
             };
-            tracing::error!(error = %ended, "stopping the agent");
+            if matches!(ended, AgentError::Restart(_)) {
+                tracing::info!(why = %ended, "stopping the agent");
+            } else {
+                tracing::error!(error = %ended, "stopping the agent");
+            }
             first_error.get_or_insert(ended);
             self.stop.cancel();
         }

@@ -159,13 +159,13 @@ pub(super) async fn run(
     let half = Ipv4Addr::from_bits(u32::midpoint(FIRST_PRINTER.to_bits(), last.to_bits()));
     let after = Ipv4Addr::from_bits(half.to_bits() + 1);
     let console = DemoBox::start(folder, "DEMO-CONSOLE", ports, &format!("{FIRST_PRINTER}-{half}"), &stop)?;
-    let button = DemoBox::start(folder, "DEMO-BUTTON", ports, &format!("{after}-{last}"), &stop)?;
+    let mut button = DemoBox::start(folder, "DEMO-BUTTON", ports, &format!("{after}-{last}"), &stop)?;
     say("3  two boxes have made their keys, and belong to nobody");
     let began = Instant::now();
     if cli.once {
         by_itself(&console, &button, cloud, Duration::from_secs(cli.limit)).await?;
     } else if std::io::stdin().is_terminal() {
-        by_hand(&console, button, page).await?;
+        by_hand(&console, &mut button, page).await?;
     } else {
         return Err("--unclaimed wants a terminal, or --once".to_owned());
     }
@@ -177,13 +177,16 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn by_hand(console: &DemoBox, mut button: DemoBox, page: &str) -> Result<(), String> {
+async fn by_hand(console: &DemoBox, button: &mut DemoBox, page: &str) -> Result<(), String> {
     say(&format!(
         "
 4  The console of the first box, as over its serial cable. Type `claim`; type the code that it shows at {page}add
    and, when the page wants the button pressed, `confirm` here. `help` tells the rest, `exit` goes on to the second box.
-"
+   Once claimed, it asks for the code on its label: {}
+",
+        *console.secret.text()
     ));
+    console.until(Duration::from_secs(20), |status| status.enrolment.phase == "unclaimed").await?;
     let lock = Lock::new(Arc::new(SystemFs), &console.config.data_dir, Some(console.secret.clone()), Moment::now);
     let terminal = Console {
         host: BoxHost::new(console.config.clone(), false),
