@@ -192,9 +192,9 @@ fn breaks_broken_characters_and_storms_of_sequences_leave_the_next_line_whole() 
 }
 
 #[test]
-fn ten_million_characters_without_an_end_take_no_memory() {
+fn a_million_characters_without_an_end_take_no_memory() {
     let (mut editor, mut out, mut sent) = (Editor::default(), Vec::new(), 0);
-    for byte in std::iter::repeat_n(b'x', 10_000_000) {
+    for byte in std::iter::repeat_n(b'x', 1_000_000) {
         editor.feed(byte, &mut out);
         sent += out.len();
         out.clear();
@@ -204,10 +204,10 @@ fn ten_million_characters_without_an_end_take_no_memory() {
 }
 
 #[test]
-fn ten_million_random_octets_do_no_harm() {
+fn a_million_random_octets_do_no_harm() {
     let mut random = fastrand::Rng::with_seed(30);
     let (mut editor, mut out, mut most) = (Editor::default(), Vec::new(), 0);
-    for n in 0..10_000_000_u32 {
+    for n in 0..1_000_000_u32 {
         // Runs of keys and sequences are rarer than noise, and more interesting.
         let byte = if n % 64 < 32 {
             random.u8(..)
