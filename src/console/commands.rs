@@ -150,8 +150,8 @@ Example: fence set 192.168.0.0/16 10.7.0.0/24",
         Verb::Claim,
         ("[ascii]", &["ascii"], 1),
         "make this box yours, by a code that you type in the portal",
-        "Shows a code, its address as a QR code, and four words that the portal must show
-too. Somebody then presses the button of the box, or types `confirm` here.
+        "Shows a code, its address as a QR code, and four words that the portal must
+show too. Somebody then presses the button of the box, or types `confirm` here.
 With `ascii` the QR code is drawn without special characters.
 Example: claim",
     ),
