@@ -252,7 +252,7 @@ fn a_claim_is_shown_with_code_address_and_words_until_the_box_is_somebodys() {
     });
     *bench.status.lock().unwrap() = status;
     let seen = bench.until("14 min 59 s left");
-    for part in ["#   #  ####", "https://portal.example/claim", "oak river lamp seven", "PRESS THE BUTTON", "▀"] {
+    for part in ["█   █  ████", "https://portal.example/claim", "oak river lamp seven", "PRESS THE BUTTON", "▀"] {
         assert!(seen.contains(part), "{part}: {seen}");
     }
     bench.types("confirm", "It has begun.");

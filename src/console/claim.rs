@@ -154,16 +154,19 @@ where
 
     async fn show_code(&mut self, pairing: &PairingStatus, ascii: bool) -> io::Result<()> {
         let Some(code) = &pairing.user_code else { return Ok(()) };
+        let code = escape::within(code, 60);
         self.wire.clear_line();
-        let drawn = large::letters(&escape::within(code, 60));
-        self.say(&format!("Type this code in the portal:\n\n{drawn}\n")).await?;
-        if let Some(url) = &pairing.url {
-            self.say(&format!("at {}", escape::field(url))).await?;
-            if let Some(drawing) = large::qr(url, ascii) {
-                self.wire.draw(&drawing).await?;
-            }
+        let at = pairing.url.as_ref().map(|url| format!("at {}", escape::field(url)));
+        if let Some(drawing) = pairing.url.as_ref().filter(|_| !ascii).and_then(|url| large::side_by_side(&code, url)) {
+            self.wire.draw(&drawing).await?;
+            return self.say(&at.unwrap_or_default()).await;
         }
-        Ok(())
+        // The code last: what does not fit on the screen leaves it at the top.
+        if let Some(drawing) = pairing.url.as_ref().and_then(|url| large::qr(url, ascii)) {
+            self.wire.draw(&drawing).await?;
+        }
+        self.say(&format!("Type this code in the portal:\n\n{}\n", large::letters(&code))).await?;
+        if let Some(at) = at { self.say(&at).await } else { Ok(()) }
     }
 
     /// A line above the one that counts the time.

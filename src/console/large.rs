@@ -101,6 +101,26 @@ pub fn qr(text: &str, ascii: bool) -> Option<String> {
     Some(rows.map(line).collect::<Vec<_>>().join("\n"))
 }
 
+/// The address as a QR code, and at its right the code in large letters, broken at its dashes: so all that a claim needs is on a
+/// screen of 24 lines at once. `None` where it does not fit.
+#[must_use]
+pub fn side_by_side(code: &str, url: &str) -> Option<String> {
+    let drawing = qr(url, false)?;
+    let mut texts = String::from("\n  Type this code in the portal:\n");
+    for part in code.split_inclusive('-') {
+        // Where half blocks are, whole ones are too, and are read from farther away.
+        texts.push_str(&format!("\n{}\n", letters(part).replace('#', "█")));
+    }
+    // A QR code is square, and two modules are one line.
+    let beside = i32::try_from(texts.lines().map(|line| line.chars().count()).max()?).ok()?;
+    let height = drawing.lines().count();
+    if texts.lines().count() > height || i32::try_from(2 * height).ok()? + beside >= COLUMNS {
+        return None;
+    }
+    let rows = drawing.lines().zip(texts.lines().chain(std::iter::repeat("")));
+    Some(rows.map(|(left, right)| format!("{left}{right}")).collect::<Vec<_>>().join("\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +135,20 @@ mod tests {
         assert!(text.starts_with("  #   #  ####"), "{text}");
         assert_eq!(letters("ü"), "    ü");
         assert!(letters("TWELVE-CHARS").contains("TWELVE-CHARS"));
+    }
+
+    #[test]
+    fn a_code_stands_beside_its_qr_code_where_both_fit() {
+        let url = "https://portal.example/claim?code=WDJB-MJHT";
+        let drawn = side_by_side("WDJB-MJHT", url).unwrap();
+        let (qr, w, m) =
+            (qr(url, false).unwrap(), letters("WDJB-").replace('#', "█"), letters("MJHT").replace('#', "█"));
+        assert!(drawn.lines().zip(qr.lines()).all(|(line, left)| line.starts_with(left)));
+        let right: Vec<&str> = drawn.lines().zip(qr.lines()).map(|(line, left)| &line[left.len()..]).collect();
+        assert_eq!(right.join("\n").trim_end(), format!("\n  Type this code in the portal:\n\n{w}\n\n{m}"));
+        assert_eq!(side_by_side("WDJBMJHT", url), None, "eight letters in one row are too wide");
+        assert_eq!(side_by_side("WD-JB-MJ-HT", url), None, "four rows of letters are too high");
+        assert_eq!(side_by_side("WDJB-MJHT", &format!("{url}{}", "x".repeat(60))), None);
     }
 
     #[test]

@@ -249,7 +249,7 @@ async fn a_claim_is_shown_large_followed_and_then_the_console_locks() {
     };
     set(&bench, "pairing", Some(pairing.clone()), "oak river lamp seven");
     let seen = bench.until("14 min 59 s left").await;
-    assert!(seen.contains("#   #  ####") && seen.contains("at https://portal.example/claim"), "{seen}");
+    assert!(seen.contains("█   █  ████") && seen.contains("at https://portal.example/claim"), "{seen}");
     assert!(seen.contains("oak river lamp seven") && seen.contains('▀'), "{seen}");
     pairing.wants_press = true;
     set(&bench, "pairing", Some(pairing), "oak river lamp seven");
