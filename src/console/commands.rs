@@ -152,7 +152,7 @@ Example: fence set 192.168.0.0/16 10.7.0.0/24",
         "make this box yours, by a code that you type in the portal",
         "Shows a code, its address as a QR code, and four words that the portal must
 show too. Somebody then presses the button of the box, or types `confirm` here.
-With `ascii` the QR code is drawn without special characters.
+With `ascii` all is drawn without special characters, and is higher.
 Example: claim",
     ),
     command(
@@ -218,8 +218,8 @@ Example: log tail 50",
         Verb::Unlock,
         ("", &[], 0),
         "enable a disabled box when it cannot reach its cloud",
-        "Shows a code that you read to somebody at the portal; what the portal answers is
-typed here. It holds for 15 minutes, and five wrong answers end it for a day.
+        "Shows a code that you read to somebody at the portal; what the portal answers
+is typed here. It holds for 15 minutes; five wrong answers end it for a day.
 Example: unlock",
     ),
     command(
