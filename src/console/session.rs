@@ -547,7 +547,7 @@ fn closed_text(left: Duration) -> String {
     // A wait that looks over when it is not would be taken for a fault.
     let left = Duration::from_secs(left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX));
     format!(
-        "After too many wrong codes no code is taken for {}. Leave the box on: the wait begins anew when it starts.",
+        "After too many wrong codes no code is taken for {}.\nLeave the box on: the wait begins anew when it starts.",
         show::time(left)
     )
 }

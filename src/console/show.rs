@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use super::escape::{field, within};
+use super::escape::{columns_of, field, within};
 use super::light;
 use crate::agent::status::Status;
 use crate::cause;
 
 /// Printers that do not answer, of which the names are shown.
 const SILENT_MAX: usize = 8;
+/// Columns for what stands beside a name, on a screen of 80.
+const LINE_COLUMNS: usize = 69;
 
 /// What anybody may see.
 #[must_use]
@@ -28,7 +30,11 @@ pub fn brief(status: Option<&Status>) -> String {
 #[must_use]
 pub fn full(status: &Status) -> String {
     let mut lines = brief(Some(status));
-    let mut add = |name: &str, text: String| lines.push_str(&format!("\n{name:<10}{text}"));
+    let mut add = |name: &str, text: String| {
+        for (n, line) in in_lines(&text).iter().enumerate() {
+            lines.push_str(&format!("\n{:<10}{line}", if n == 0 { name } else { "" }));
+        }
+    };
     if let Some(tenant) = &status.enrolment.tenant {
         add("owner", field(tenant));
     }
@@ -66,6 +72,27 @@ pub fn full(status: &Status) -> String {
     }
     add("ranges", list(&status.lan.ranges));
     add("fence", list(&status.lan.fence));
+    lines
+}
+
+/// The text in lines that fit beside the names, broken between words where it can be.
+fn in_lines(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let wide = columns_of(word);
+        if used > 0 && used + 1 + wide > LINE_COLUMNS {
+            lines.push(String::new());
+            used = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            if used > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        used += wide + usize::from(used > 0);
+    }
     lines
 }
 
@@ -141,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_are_broken_between_words_and_long_words_are_left_alone() {
+        let (word, long) = ("x".repeat(30), "y".repeat(100));
+        assert_eq!(
+            in_lines(&format!("{word} {word} {word} {long} z")),
+            [format!("{word} {word}"), word.clone(), long, "z".to_owned()]
+        );
+        assert_eq!(in_lines(""), [""]);
+    }
+
+    #[test]
     fn without_the_code_nothing_of_the_customers_is_shown() {
         let text = brief(Some(&status()));
         assert!(text.contains("clock/tls") && text.contains("PL26-000017") && text.contains("active"), "{text}");
@@ -152,6 +189,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_remedy_and_strangers_words_are_harmless() {
         let text = full(&status());
+        assert!(text.lines().all(|line| line.chars().count() < 80), "{text}");
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(cause::explain(cause::from_word("tls-inspected").unwrap()).remedy), "{text}");
         assert!(text.contains("Exempt the cloud's name") && text.contains("1 min 00 s ago"), "{text}");
         assert!(text.contains("\\x1b[31mCN=Inspector\\u{202e}") && !text.contains('\u{1b}'), "{text}");
     }
