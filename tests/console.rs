@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use picture::{cells, modules, picture};
 use platen::agent::control::{Answer, Request};
-use platen::agent::status::{EnrolmentStatus, PairingStatus, Status};
+use platen::agent::status::{CloudStatus, EnrolmentStatus, PairingStatus, Status};
 
 /// Long enough for any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -319,6 +319,12 @@ impl<'a> Terminal<'a> {
             "tmux" => &["new-session", "-d", "-x", "80", "-y", "24"],
             _ => &["-d", "-m"],
         });
+        if program == "screen" {
+            // It returns before its session is there.
+            common::wait_until("screen", || {
+                terminal.command().args(["-X", "version"]).output().unwrap().status.success()
+            });
+        }
         terminal
     }
 
@@ -418,7 +424,16 @@ fn inside_tmux_every_screen_is_whole_and_a_claim_fits_on_one() {
     assert!(seen.contains("platen> help\nCommands (TAB") && seen.contains("\n  help          what there is"), "{seen}");
     terminal.types("help network", "\nExample: network");
     terminal.types("led all", "\nrefused     red");
-    terminal.types("status", "\nfence     none\n");
+    house.status.lock().unwrap().cloud = CloudStatus {
+        endpoint: "https://cloud.example".to_owned(),
+        last_error: Some(
+            "the certificate is signed by somebody whom this box does not know, \"CN=Inspector\"".to_owned(),
+        ),
+        cause: Some("tls-inspected".to_owned()),
+        ..CloudStatus::default()
+    };
+    let seen = terminal.types("status", "\nfence     none\n");
+    assert!(seen.contains("\n          What to do: "), "{seen}");
     terminal.types("stauts", "There is no command \"stauts\". Did you mean status?");
     terminal.types("claim", "It has begun.");
     house.pairs();
