@@ -28,7 +28,7 @@ pub(super) fn whole(title: &str, fragment: &str, view: Markup, nonce: &str) -> M
             body {
                 header.top {
                     a.brand href="/" { "platen" }
-                    span.live #live role="status" title="The page renews itself" { "live" }
+                    span.live #live role="status" title="The page renews itself" hidden[fragment.is_empty()] { "live" }
                 }
                 main #view data-fragment=(fragment) { (view) }
                 script nonce=(nonce) { (PreEscaped(SCRIPT)) }

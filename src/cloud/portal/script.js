@@ -4,18 +4,25 @@
   'use strict';
   var view = document.getElementById('view');
   var live = document.getElementById('live');
-  var last = null;
+  var last = view.innerHTML;
+  var isPressed = false;
+  // What somebody writes, or has written, is not thrown away.
+  function isWritten() {
+    var fields = Array.from(view.querySelectorAll('textarea, input[type=text]'));
+    return fields.some(function (field) { return field === document.activeElement || field.value !== field.defaultValue; });
+  }
   async function renew() {
-    if (!view.dataset.fragment || document.hidden || view.contains(document.activeElement) && document.activeElement.matches('textarea, input[type=text]')) return;
-    // Nor is what somebody has written already thrown away.
-    if (Array.from(view.querySelectorAll('textarea, input[type=text]')).some(function (i) { return i.value !== i.defaultValue; })) return;
+    if (document.hidden || isWritten()) return;
     try {
       var answer = await fetch(view.dataset.fragment, { cache: 'no-store' });
       if (!answer.ok) throw new Error(answer.status);
-      var text = await answer.text();
+      var template = document.createElement('template');
+      template.innerHTML = await answer.text();
+      var text = template.innerHTML;
       live.textContent = 'live';
       live.classList.remove('off');
-      if (text === last) return;
+      // Somebody may have begun to write while the answer came, or holds the mouse down on what would be gone at its release.
+      if (text === last || isPressed || isWritten()) return;
       var open = Array.from(view.querySelectorAll('details[open]'), function (d) { return d.id; });
       view.innerHTML = text;
       last = text;
@@ -33,5 +40,7 @@
     await fetch(form.action, { method: 'POST', body: new URLSearchParams(new FormData(form)) });
     renew();
   });
-  setInterval(renew, 2000);
+  view.addEventListener('pointerdown', function () { isPressed = true; });
+  ['pointerup', 'pointercancel'].forEach(function (end) { window.addEventListener(end, function () { isPressed = false; }); });
+  if (view.dataset.fragment) setInterval(renew, 2000);
 }());
