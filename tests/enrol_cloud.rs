@@ -4,62 +4,22 @@
 
 #[path = "enrol/fake_box.rs"]
 mod fake_box;
+#[path = "enrol/world.rs"]
+mod world;
 
 use std::time::Duration;
 
-use fake_box::{Cloud, FakeBox, connect, is_refusal};
-use platen::cloud::{self, CloudConfig, RunningCloud, Trial};
+use fake_box::{connect, is_refusal};
 use platen::enroll::{LabelSecret, letters, unlock};
 use platen::proto::signed;
 use platen::proto::v1::start_enrollment_request::Way;
 use platen::proto::v1::{self, EnrollmentState as State};
 use platen::uplink::CloudKey;
 use tonic::Code;
+use world::{World, label};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-
-struct World {
-    running: RunningCloud,
-    cloud: Cloud,
-    _folder: tempfile::TempDir,
-}
-
-impl World {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = CloudConfig {
-            data_dir: folder.path().to_owned(),
-            device_addr: ([127, 0, 0, 1], 0).into(),
-            portal_addr: ([127, 0, 0, 1], 0).into(),
-            server_names: vec!["localhost".to_owned()],
-            poll_interval_s: 300,
-        };
-        let running = cloud::start_for_trial(config, Trial::default()).await.unwrap();
-        let cloud = Cloud { address: running.device_addr(), pinned_pem: running.pinned_pem().to_owned() };
-        Self { running, cloud, _folder: folder }
-    }
-
-    fn a_box(&self, serial: &str) -> FakeBox {
-        FakeBox::new(&self.cloud, serial)
-    }
-
-    async fn boxes(&self) -> i64 {
-        self.running.summary().await.unwrap().boxes
-    }
-
-    async fn kinds(&self, box_id: &str) -> Vec<String> {
-        self.running.box_events(box_id).await.unwrap().into_iter().map(|(kind, _)| kind).collect()
-    }
-
-    async fn window(&self, serial: &str) -> String {
-        self.running.open_window(serial, &label().text(), "Button box", "Bonn").await.unwrap()
-    }
-}
-
-fn label() -> LabelSecret {
-    LabelSecret::from_bytes([7; 10])
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_box_is_taken_in_by_the_code_that_it_shows_and_a_press_of_its_button() {

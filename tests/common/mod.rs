@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cloud")]
 pub mod beside;
+pub mod browser;
 pub mod faults;
 pub mod inspector;
 pub mod pki;

@@ -1,4 +1,5 @@
 //! A box that speaks the contract, with keys of its own: what a real one says, byte for byte, and whatever else a test wants.
+#![allow(dead_code)] // each test uses its part
 
 use std::net::SocketAddr;
 use std::sync::Arc;
