@@ -134,11 +134,27 @@ async fn a_wrong_code_is_told_with_its_remedy_until_somebody_has_read_it() {
     assert!(told.contains("Compare it letter by letter"), "no remedy: {told}");
     tokio::time::sleep(TWO_RENEWALS).await;
     assert_eq!(browser.text_of("p.error").await, told);
-    // And from there it goes on.
+    // What was typed is still there, to be compared; and from there it goes on.
+    assert_eq!(browser.typed(CODE).await, "BBBB-BBBB");
     let code = world.a_box("PL-1").show_code().await.user_code;
     browser.type_into(CODE, &code).await;
     browser.click(LOOK).await;
     browser.sees("the same four words").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_mistyped_label_only_the_secret_is_typed_again() {
+    let Some((_world, mut browser)) = portal("/add").await else { return };
+    let field = |name: &str| format!("form[action='/add/windows'] input[name={name}]");
+    for (name, typed) in [("serial", "PL-2"), ("secret", "0123-4567"), ("name", "Attic"), ("site", "Bonn")] {
+        browser.type_into(&field(name), typed).await;
+    }
+    browser.click("form[action='/add/windows'] button").await;
+    browser.sees("That did not work.").await;
+    browser.pictures("add-wrong-label").await;
+    for (name, kept) in [("serial", "PL-2"), ("secret", ""), ("name", "Attic"), ("site", "Bonn")] {
+        assert_eq!(browser.typed(&field(name)).await, kept, "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

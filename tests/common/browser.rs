@@ -117,9 +117,9 @@ impl Browser {
         self.wait(words, &format!("document.body.innerText.includes({})", json!(words))).await;
     }
 
-    /// Types into a field.
+    /// Types into a field, in the place of what stands there.
     pub async fn type_into(&mut self, selector: &str, text: &str) {
-        self.wait(selector, &format!("(document.querySelector({0}).focus(), true)", json!(selector))).await;
+        self.wait(selector, &format!("(document.querySelector({}).select(), true)", json!(selector))).await;
         self.call("Input.insertText", json!({ "text": text })).await.unwrap();
         assert_eq!(self.typed(selector).await, text, "{selector} did not take what was typed");
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::add_pages::{About, Typed};
 use super::{Failure, Portal, add_pages, page};
 use crate::cloud::enrolment::{self, EnrolError, Enrolment, Found, Why, Window, WindowState};
 use crate::enroll::words;
@@ -40,11 +41,11 @@ fn told(error: EnrolError) -> Result<(StatusCode, String), Failure> {
     }
 }
 
-/// An error on the page itself, with what was typed kept where it does no harm.
-fn on_page(portal: &Portal, error: EnrolError) -> Result<Response, Failure> {
+/// An error on the page itself, with what was typed.
+fn on_page(portal: &Portal, error: EnrolError, typed: &Typed<'_>) -> Result<Response, Failure> {
     let (status, words) = told(error)?;
     // It does not renew itself: the words would be gone before they are read.
-    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(&words)));
+    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(&words), typed));
     *response.status_mut() = status;
     Ok(response)
 }
@@ -100,6 +101,16 @@ impl WindowForm {
         let scanned = self.label.trim().strip_prefix("PLATEN:").and_then(|rest| rest.split_once(':'));
         scanned.unwrap_or((&self.serial, &self.secret))
     }
+
+    fn about(&self) -> About<'_> {
+        About { serial: self.label().0, name: &self.name, site: &self.site }
+    }
+}
+
+impl RegistrationForm {
+    fn about(&self) -> About<'_> {
+        About { serial: &self.serial, name: &self.name, site: &self.site }
+    }
 }
 
 /// Finds the box of a code, no faster where there is none.
@@ -125,11 +136,11 @@ async fn make_code(portal: &Portal, form: &RegistrationForm) -> Result<String, E
 
 /// The three ways.
 pub(super) async fn ways(State(portal): State<Portal>) -> Response {
-    page("Add a box", "/add/fragment", add_pages::ways(&portal.token, None))
+    page("Add a box", "/add/fragment", add_pages::ways(&portal.token, None, &Typed::default()))
 }
 
 pub(super) async fn ways_fragment(State(portal): State<Portal>) -> Response {
-    Html(add_pages::ways(&portal.token, None).into_string()).into_response()
+    Html(add_pages::ways(&portal.token, None, &Typed::default()).into_string()).into_response()
 }
 
 /// A code was typed: goes on to the box that shows it.
@@ -139,7 +150,7 @@ pub(super) async fn type_code(State(portal): State<Portal>, Form(form): Form<Cod
     }
     match find(&portal, &form.code).await {
         Ok(found) => Ok(Redirect::to(&format!("/add/boxes/{}", found.enrolment.reference)).into_response()),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed { code: &form.code, ..Typed::default() }),
     }
 }
 
@@ -152,7 +163,7 @@ async fn box_view(portal: &Portal, reference: &str, error: Option<&str>) -> Resu
 
 fn gone(portal: &Portal) -> Response {
     let words = "This is long over. Begin at the box again.";
-    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(words)));
+    let mut response = page("Add a box", "", add_pages::ways(&portal.token, Some(words), &Typed::default()));
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
@@ -162,7 +173,7 @@ pub(super) async fn box_page(State(portal): State<Portal>, Path(id): Path<String
     match box_view(&portal, &id, None).await {
         Ok(Some(view)) => Ok(page("Add a box", &format!("/add/boxes/{id}/fragment"), view)),
         Ok(None) => Ok(gone(&portal)),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed::default()),
     }
 }
 
@@ -170,7 +181,7 @@ pub(super) async fn box_fragment(State(portal): State<Portal>, Path(id): Path<St
     match box_view(&portal, &id, None).await {
         Ok(Some(view)) => Ok(Html(view.into_string()).into_response()),
         Ok(None) => Ok(StatusCode::NOT_FOUND.into_response()),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed::default()),
     }
 }
 
@@ -206,7 +217,7 @@ pub(super) async fn open_window(
     }
     match open(&portal, &form).await {
         Ok(id) => Ok(Redirect::to(&format!("/add/windows/{id}")).into_response()),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed { window: form.about(), ..Typed::default() }),
     }
 }
 
@@ -221,7 +232,7 @@ pub(super) async fn window_page(State(portal): State<Portal>, Path(id): Path<Str
     match window_view(&portal, &id).await {
         Ok(Some(view)) => Ok(page("Add a box", &format!("/add/windows/{id}/fragment"), view)),
         Ok(None) => Ok(gone(&portal)),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed::default()),
     }
 }
 
@@ -229,7 +240,7 @@ pub(super) async fn window_fragment(State(portal): State<Portal>, Path(id): Path
     match window_view(&portal, &id).await {
         Ok(Some(view)) => Ok(Html(view.into_string()).into_response()),
         Ok(None) => Ok(StatusCode::NOT_FOUND.into_response()),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed::default()),
     }
 }
 
@@ -245,7 +256,7 @@ pub(super) async fn pick(
     let shared = &portal.shared;
     match enrolment::pick_number(&shared.database, &shared.authority, &id, form.number, shared.now_ms()).await {
         Ok(_) => Ok(Redirect::to(&format!("/add/windows/{id}")).into_response()),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed::default()),
     }
 }
 
@@ -260,7 +271,7 @@ pub(super) async fn registration(
     match make_code(&portal, &form).await {
         // It does not renew itself: nobody could show the code again.
         Ok(code) => Ok(page("Add a box", "", add_pages::code(&code, &form.site, &form.serial))),
-        Err(error) => on_page(&portal, error),
+        Err(error) => on_page(&portal, error, &Typed { registration: form.about(), ..Typed::default() }),
     }
 }
 

@@ -10,18 +10,52 @@ fn token_field(token: &str) -> Markup {
     html! { input type="hidden" name="token" value=(token); }
 }
 
-fn text(label: &str, name: &str, placeholder: &str, max: u32, is_required: bool) -> Markup {
+/// What was typed into the three forms already, so that nobody types it twice after an error. A label's secret is not sent back.
+#[derive(Default)]
+pub(super) struct Typed<'a> {
+    pub(super) code: &'a str,
+    pub(super) window: About<'a>,
+    pub(super) registration: About<'a>,
+}
+
+/// What a form says of a box.
+#[derive(Default, Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) serial: &'a str,
+    pub(super) name: &'a str,
+    pub(super) site: &'a str,
+}
+
+/// A field of a form.
+struct Field<'a> {
+    label: &'a str,
+    name: &'a str,
+    placeholder: &'a str,
+    max: u32,
+    is_required: bool,
+}
+
+fn text(label: &str, name: &str, placeholder: &str, max: u32, typed: &str) -> Markup {
+    field(&Field { label, name, placeholder, max, is_required: false }, typed)
+}
+
+fn required(label: &str, name: &str, placeholder: &str, max: u32, typed: &str) -> Markup {
+    field(&Field { label, name, placeholder, max, is_required: true }, typed)
+}
+
+fn field(it: &Field<'_>, typed: &str) -> Markup {
+    let typed = Some(typed).filter(|typed| !typed.is_empty());
     html! {
-        label { (label)
-            input type="text" name=(name) placeholder=(placeholder) maxlength=(max) required[is_required] autocomplete="off" spellcheck="false";
+        label { (it.label)
+            input type="text" name=(it.name) placeholder=(it.placeholder) maxlength=(it.max) required[it.is_required] value=[typed] autocomplete="off" spellcheck="false";
         }
     }
 }
 
-fn site_and_name() -> Markup {
+fn site_and_name(typed: About<'_>) -> Markup {
     html! {
-        (text("What you call it", "name", "Reception, ground floor", 64, true))
-        (text("Site, if other boxes read the same printers (may be empty)", "site", "Bonn", 64, false))
+        (required("What you call it", "name", "Reception, ground floor", 64, typed.name))
+        (text("Site, if other boxes read the same printers (may be empty)", "site", "Bonn", 64, typed.site))
     }
 }
 
@@ -30,18 +64,18 @@ fn error_line(error: Option<&str>) -> Markup {
 }
 
 /// The three ways side by side.
-pub(super) fn ways(token: &str, error: Option<&str>) -> Markup {
+pub(super) fn ways(token: &str, error: Option<&str>, typed: &Typed<'_>) -> Markup {
     html! {
         h1 { "Add a box" }
         (error_line(error))
-        p.muted { "Three ways; take the one that suits where you are. The box must have power and a network cable." }
+        p.muted.intro { "Three ways; take the one that suits where you are. The box must have power and a network cable." }
         div.ways {
             article {
                 h2 { "The box shows a code" }
                 p { "You are at its console and typed " code { "claim" } ". It shows eight letters." }
                 form.stack method="post" action="/add/code" {
                     (token_field(token))
-                    (text("The code", "code", "WDJB-MJHT", 12, true))
+                    (required("The code", "code", "WDJB-MJHT", 12, typed.code))
                     button type="submit" { "Look at this box" }
                 }
             }
@@ -50,10 +84,10 @@ pub(super) fn ways(token: &str, error: Option<&str>) -> Markup {
                 p { "You have the box in your hands and no cable for its console. Type what stands on its label, open the window, then hold the button for 3 to 6 seconds." }
                 form.stack method="post" action="/add/windows" {
                     (token_field(token))
-                    (text("Text of the label's QR code …", "label", "PLATEN:PL26-1:0123-4567-89AB-CDEF", 80, false))
-                    (text("… or its serial number", "serial", "PL26-1", 32, false))
-                    (text("and its secret", "secret", "0123-4567-89AB-CDEF", 24, false))
-                    (site_and_name())
+                    (text("Text of the label's QR code …", "label", "PLATEN:PL26-1:0123-4567-89AB-CDEF", 80, ""))
+                    (text("… or its serial number", "serial", "PL26-1", 32, typed.window.serial))
+                    (text("and its secret", "secret", "0123-4567-89AB-CDEF", 24, ""))
+                    (site_and_name(typed.window))
                     button type="submit" { "Open the window" }
                 }
             }
@@ -62,9 +96,9 @@ pub(super) fn ways(token: &str, error: Option<&str>) -> Markup {
                 p { "Somebody else will be at the console, without this portal. Make a code and give it to them; it is typed there after " code { "register" } "." }
                 form.stack method="post" action="/add/registration" {
                     (token_field(token))
-                    (text("What you call it (may be empty)", "name", "Reception, ground floor", 64, false))
-                    (text("Site", "site", "Bonn", 64, false))
-                    (text("Only for the box with this serial number (may be empty)", "serial", "PL26-1", 32, false))
+                    (text("What you call it (may be empty)", "name", "Reception, ground floor", 64, typed.registration.name))
+                    (text("Site", "site", "Bonn", 64, typed.registration.site))
+                    (text("Only for the box with this serial number (may be empty)", "serial", "PL26-1", 32, typed.registration.serial))
                     button type="submit" { "Make a code" }
                 }
             }
@@ -113,7 +147,7 @@ pub(super) fn found(it: &Enrolment, former: Option<&str>, token: &str, error: Op
                     }
                     form.stack method="post" action={ "/add/boxes/" (it.reference) "/approve" } {
                         (token_field(token))
-                        (site_and_name())
+                        (site_and_name(About::default()))
                         button type="submit" { "Yes, add this box" }
                     }
                 }
@@ -165,7 +199,7 @@ pub(super) fn code(code: &str, site: &str, serial: &str) -> Markup {
             p.code { (code) }
             p { "At the console of the box: " code { "register " (code) } }
             p.muted { "It is not shown again. Whoever has it can add one box of his to your fleet: give it only to whom you trust." }
-            p { a.button href="/" { "To the fleet" } " " a href="/add" { "Add another" } }
+            p { a.button href="/" { "To the fleet" } a href="/add" { "Add another" } }
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                 form.ranges method="post" action={ "/boxes/" (row.state.id) "/revoke" } {
                     input type="hidden" name="token" value=(token);
                     p { "The box is lost, stolen or not to report any more: it is refused from now on, and nothing is taken from it. What it has delivered stays." }
-                    button type="submit" { "Turn away" }
+                    button.grave type="submit" { "Turn away" }
                 }
             }
         }
@@ -136,7 +136,7 @@ fn of_enrolled(row: &BoxRow, token: &str) -> Markup {
             form.ranges method="post" action={ "/boxes/" (row.state.id) "/leave" } {
                 input type="hidden" name="token" value=(token);
                 p { "The box delivers what waits, forgets who it is, and may become another customer's. What it has delivered stays here." }
-                button type="submit" { "Release for good" }
+                button.grave type="submit" { "Release for good" }
             }
         }
     }
