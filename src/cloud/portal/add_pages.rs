@@ -151,7 +151,7 @@ pub(super) fn found(it: &Enrolment, former: Option<&str>, token: &str, error: Op
                         button type="submit" { "Yes, add this box" }
                     }
                 }
-                State::Press | State::Number => { p.step role="status" { "Now press the button of the box, shortly. Its LED asks for it." } }
+                State::Press | State::Number => { p.step role="status" { "Now press the button of the box briefly. Its LED asks for it." } }
                 State::Enrolled => (enrolled(false)),
                 State::Done => (enrolled(true)),
                 State::Refused => (over(&it.message)),
@@ -198,7 +198,7 @@ pub(super) fn code(code: &str, site: &str, serial: &str) -> Markup {
                 ":" }
             p.code { (code) }
             p { "At the console of the box: " code { "register " (code) } }
-            p.muted { "It is not shown again. Whoever has it can add one box of his to your fleet: give it only to whom you trust." }
+            p.muted { "It is not shown again. Whoever has it can add one box of his to your fleet: give it only to people you trust." }
             p { a.button href="/" { "To the fleet" } a href="/add" { "Add another" } }
         }
     }
