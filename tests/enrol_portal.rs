@@ -40,6 +40,8 @@ async fn a_person_types_the_code_that_a_box_shows_and_adds_it() {
     browser.click(".head a.button").await;
     browser.sees("The box shows a code").await;
     browser.pictures("add").await;
+    // As src/cloud/portal/add.png shows it.
+    browser.picture(&common::browser::file("add"), 1_100, "light").await;
     let mut a_box = world.a_box("PL-1");
     let code = a_box.show_code().await.user_code;
     browser.type_into(CODE, &code.to_lowercase()).await;
@@ -159,13 +161,21 @@ async fn after_a_mistyped_label_only_the_secret_is_typed_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_somebody_types_is_not_renewed_away() {
-    let Some((_world, mut browser)) = portal("/add").await else { return };
-    let serial = "form[action='/add/registration'] input[name=serial]";
-    browser.type_into(serial, "PL-7").await;
-    browser.type_into("form[action='/add/windows'] input[name=name]", "Attic").await;
+    let Some((world, mut browser)) = portal("/").await else { return };
+    let mut a_box = world.a_box("PL-1");
+    a_box.enrol(&world.running, "Reception", "Bonn").await;
+    a_box.poll().await.unwrap();
+    // A view that changes by itself: it says how long ago the box has polled.
+    browser.sees("Reception").await;
+    browser.click("details[id^=ping] summary").await;
+    let address = "details[id^=ping] input[name=address]";
+    browser.type_into(address, "10.0.0.7").await;
     tokio::time::sleep(TWO_RENEWALS).await;
-    assert_eq!(browser.typed(serial).await, "PL-7");
-    assert_eq!(browser.typed("form[action='/add/windows'] input[name=name]").await, "Attic");
+    assert_eq!(browser.typed(address).await, "10.0.0.7");
+    // Nor where it is left for something else.
+    browser.click("details[id^=unlock] summary").await;
+    tokio::time::sleep(TWO_RENEWALS).await;
+    assert_eq!(browser.typed(address).await, "10.0.0.7");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,8 +188,9 @@ async fn a_person_turns_a_box_away_and_enables_it_again() {
     browser.click("details[id^=revoke] summary").await;
     browser.sees("is lost, stolen").await;
     tokio::time::sleep(TWO_RENEWALS).await;
-    // What is open stays open.
+    // What is open stays open, and who goes on with the keyboard goes on from there.
     browser.sees("is lost, stolen").await;
+    assert_eq!(browser.focused().await, "Turn away");
     browser.pictures("fleet-turn-away").await;
     browser.click("details[id^=revoke] button").await;
     browser.sees("turned away").await;

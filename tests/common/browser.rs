@@ -130,6 +130,11 @@ impl Browser {
         value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
+    /// What is written on the place where the keyboard is.
+    pub async fn focused(&mut self) -> String {
+        self.text_of(":focus").await
+    }
+
     /// Clicks with the mouse in the middle of something, whatever lies there.
     pub async fn click(&mut self, selector: &str) {
         let middle = format!(
@@ -163,11 +168,16 @@ impl Browser {
     /// Pictures of the page on a desk and on a phone, by day and by night, for people to look at.
     pub async fn pictures(&mut self, name: &str) {
         for (width, scheme) in [(400, "light"), (400, "dark"), (1_200, "dark"), (1_200, "light")] {
-            let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{width}-{scheme}.png"));
+            let file = file(&format!("{name}-{width}-{scheme}"));
             self.picture(&file, width, scheme).await;
             println!("look at {}", file.display());
         }
     }
+}
+
+/// Where a picture goes.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name).with_extension("png")
 }
 
 /// Where Chromium listens, which it writes down in its profile.
