@@ -152,8 +152,7 @@ mod tests {
         let cloud = Asked::default();
         let certificates = Certificates { identity, stranger: cloud.clone(), cloud_key: None };
         let status = watch::Sender::new(Status::default());
-        let guard =
-            Guard { cloud: cloud.clone(), clock, enrolment, certificates, box_id: "box-1".to_owned(), status };
+        let guard = Guard { cloud: cloud.clone(), clock, enrolment, certificates, box_id: "box-1".to_owned(), status };
         let stop = CancellationToken::new();
         let running = tokio::spawn(guard.run(stop.clone()));
         tokio::time::sleep(DAY * 30).await;

@@ -165,7 +165,7 @@ where
         if let Some(drawing) = pairing.url.as_ref().and_then(|url| large::qr(url, ascii)) {
             self.wire.draw(&drawing).await?;
         }
-        self.say(&format!("Type this code in the portal:\n\n{}\n", large::letters(&code))).await?;
+        self.say(&format!("Type in the portal: {code}\n\n{}\n", large::letters(&code))).await?;
         if let Some(at) = at { self.say(&at).await } else { Ok(()) }
     }
 

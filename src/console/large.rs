@@ -106,7 +106,7 @@ pub fn qr(text: &str, ascii: bool) -> Option<String> {
 #[must_use]
 pub fn side_by_side(code: &str, url: &str) -> Option<String> {
     let drawing = qr(url, false)?;
-    let mut texts = String::from("\n  Type this code in the portal:\n");
+    let mut texts = format!("\n  Type in the portal: {code}\n");
     for part in code.split_inclusive('-') {
         // Where half blocks are, whole ones are too, and are read from farther away.
         texts.push_str(&format!("\n{}\n", letters(part).replace('#', "█")));
@@ -145,7 +145,7 @@ mod tests {
             (qr(url, false).unwrap(), letters("WDJB-").replace('#', "█"), letters("MJHT").replace('#', "█"));
         assert!(drawn.lines().zip(qr.lines()).all(|(line, left)| line.starts_with(left)));
         let right: Vec<&str> = drawn.lines().zip(qr.lines()).map(|(line, left)| &line[left.len()..]).collect();
-        assert_eq!(right.join("\n").trim_end(), format!("\n  Type this code in the portal:\n\n{w}\n\n{m}"));
+        assert_eq!(right.join("\n").trim_end(), format!("\n  Type in the portal: WDJB-MJHT\n\n{w}\n\n{m}"));
         assert_eq!(side_by_side("WDJBMJHT", url), None, "eight letters in one row are too wide");
         assert_eq!(side_by_side("WD-JB-MJ-HT", url), None, "four rows of letters are too high");
         assert_eq!(side_by_side("WDJB-MJHT", &format!("{url}{}", "x".repeat(60))), None);
