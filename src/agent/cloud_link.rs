@@ -368,6 +368,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
             ended_epochs: level.ended.iter().map(to_ended).collect(),
             clock_quality: self.clock.now().quality.into(),
             transport: transport.to_owned(),
+            state: status.word_after_contact().to_owned(),
         }
     }
 

@@ -193,6 +193,15 @@ impl Status {
         [&self.outbox.trouble, &self.storage_error, &self.runtime_error].into_iter().find_map(|why| why.as_deref())
     }
 
+    /// The word that holds once the cloud has answered.
+    #[must_use]
+    pub fn word_after_contact(&self) -> &'static str {
+        let mut then = self.clone();
+        (then.cloud.last_error, then.cloud.cause) = (None, None);
+        then.cloud.last_contact_unix_ms = Some(self.updated_unix_ms);
+        then.word()
+    }
+
     /// The one word for all of it, worst first.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, block_on, print, print_json};
 use crate::agent::local::LocalSettings;
-use crate::agent::status::{STALE_AFTER, Status};
+use crate::agent::status::{EnrolmentStatus, STALE_AFTER, Status};
 use crate::agent::{self, AgentError, Config, Front, panel};
+use crate::console::network;
 use crate::sys::uptime_ms;
 
 pub(super) fn run(config: &Path) -> Result<(), Failure> {
@@ -27,6 +28,7 @@ pub(super) fn run(config: &Path) -> Result<(), Failure> {
             tracing::info!("stopping");
             told.cancel();
         });
+        undo_network_trial(&config).await;
         let front = Front::default();
         let light = panel::open(&config).map_err(Failure::usage)?;
         let light = light.map(|board| panel::run(board, &front, false, &stop));
@@ -51,6 +53,16 @@ pub(super) fn run(config: &Path) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// A change of the network that a power cut has interrupted is undone before anything is asked of the network.
+async fn undo_network_trial(config: &Config) {
+    let Some(interface) = network::usual_interface() else { return };
+    match network::recover_at_start(&config.data_dir, &interface).await {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!("a change of the network was interrupted: it is undone"),
+        Err(error) => tracing::error!(%error, "an interrupted change of the network is not undone yet"),
+    }
 }
 
 pub(super) fn status(runtime_dir: &Path, json: bool) -> Result<(), Failure> {
@@ -100,6 +112,7 @@ fn as_text(status: &Status) -> String {
     [
         format!("state      {}", status.state),
         format!("box        {} · platen {}", status.box_id, status.firmware_version),
+        enrolment_text(&status.enrolment),
         format!(
             "cloud      {} · last contact {}{}",
             status.cloud.endpoint,
@@ -125,6 +138,17 @@ fn as_text(status: &Status) -> String {
         format!("fence      {}", list(&status.lan.fence)),
     ]
     .join("\n")
+}
+
+fn enrolment_text(enrolment: &EnrolmentStatus) -> String {
+    let mut parts = vec![enrolment.phase.clone()];
+    parts.extend(enrolment.tenant.as_ref().map(|tenant| format!("of {tenant}")));
+    parts.extend(
+        Some(&enrolment.serial).filter(|serial| !serial.is_empty()).map(|serial| format!("serial number {serial}")),
+    );
+    parts.extend(Some(&enrolment.words).filter(|words| !words.is_empty()).map(|words| format!("key \"{words}\"")));
+    let why = enrolment.last_error.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+    format!("enrolment  {}{why}", parts.join(" · "))
 }
 
 pub(super) fn version(json: bool) -> Result<(), Failure> {

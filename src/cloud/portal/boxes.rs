@@ -45,6 +45,7 @@ pub(super) fn box_card(row: &BoxRow, listening: bool, token: &str, now_ms: i64) 
                 dt { "Last poll" } dd { (age_of(row.state.last_poll_ms, now_ms)) @if let Some(at) = row.state.last_poll_ms { " · " (clock(at, now_ms)) " UTC" } }
                 @if row.state.site != row.state.id { dt { "Site" } dd { (row.state.site) } }
                 dt { "Wake-up" } dd { @if listening { "listening" } @else { "not connected" } }
+                @if !status.state.is_empty() { dt { "Its light" } dd { (status.state) } }
                 dt { "Printers" } dd { (status.printers_answering) " of " (status.printers_known) " answer" }
                 dt { "Waiting" } dd { (grouped(status.outbox_pending)) " readings at the last poll"
                     @if status.outbox_thinned > 0 { "; of " (grouped(status.outbox_thinned)) " only the number is left, its disk was full" } }
