@@ -1,7 +1,8 @@
 //! What the box tells the cloud, kept for whoever wants to see it (`platen show-outgoing`): each message, octet for octet, as it is
 //! given to gRPC, with the time. It lies in the runtime folder, in memory, and only the newest of it.
 //!
-//! Two calls are not here: GetTime, which carries 32 random octets and nothing else, and what MQTT needs to connect (the box's id).
+//! Not here are GetTime, which carries 32 random octets and nothing else, what MQTT needs to connect (the box's id), and what a box says
+//! before it is somebody's: its serial number, the public halves of its keys, its version.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
