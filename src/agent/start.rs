@@ -172,9 +172,13 @@ fn open_enrolment(
         first.retain(|effect| *effect != Effect::Restart);
     }
     if first.contains(&Effect::MakeKeys) {
-        identity.make_bound_key()?;
         first.retain(|effect| *effect != Effect::MakeKeys);
-        first.extend(enrolment.apply(Event::KeysMade, now_of(clock)).map_err(kept)?);
+        match identity.make_bound_key() {
+            Ok(()) => first.extend(enrolment.apply(Event::KeysMade, now_of(clock)).map_err(kept)?),
+            // It is at work with its certificate, perhaps on a disk that takes nothing: the key is made at a better start.
+            Err(error) if enrolment.state().is_claimed() => tracing::error!(%error, "the box has no bound key yet"),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok((enrolment, first))
 }
