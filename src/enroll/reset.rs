@@ -5,7 +5,7 @@
 //! the box shows and signs with goes first.
 //!
 //! What is left to be found: flash writes to another page each time, and keeps the old ones out of sight until it erases them. Whoever
-//! unsolders a chip may find some; on a board with a seal they are worth nothing (see [`super::seal`]).
+//! unsolders a chip may find some; on a board with a seal they are worth nothing (`enroll/seal.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
