@@ -20,6 +20,8 @@ const CONSOLES_MAX: usize = 4;
 /// Longest silence of a console, and the longest wait for an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Time for the last answer of an agent that ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Longest request, in bytes: the answers are the long ones.
 const REQUEST_MAX_BYTES: u64 = 4 * 1024;
 
@@ -45,8 +47,13 @@ pub(super) async fn serve(runtime_dir: PathBuf, asked: mpsc::Sender<Asked>, stop
                 let Ok(place) = room.clone().try_acquire_owned() else { continue };
                 let (asked, stop) = (asked.clone(), stop.clone());
                 tokio::spawn(async move {
+                    // Whoever asked for the restart that ends this is answered first.
+                    let stopped = async {
+                        stop.cancelled().await;
+                        tokio::time::sleep(LAST_WORDS).await;
+                    };
                     tokio::select! {
-                        () = stop.cancelled() => {}
+                        () = stopped => {}
                         ended = talk(stream, asked) => if let Err(error) = ended {
                             tracing::debug!(%error, "a console was cut off");
                         },

@@ -258,10 +258,10 @@ fn certificate_at(next: &mut State, validity: Validity, now: Now) -> Vec<Effect>
         next.phase = Phase::Active(validity);
         return Vec::new();
     };
-    // A start is no news: a box that starts again and again must not ask each time.
-    let has_ended = matches!((&next.phase, &phase), (Phase::Renewing(_), Phase::Expired(_)));
     next.phase = phase;
     let tried = next.kept.renewal_tried_unix_ms;
+    // A try from before the end was another question. A start is no news: a box that starts again and again must not ask each time.
+    let has_ended = tried < validity.until_unix_ms && validity.until_unix_ms <= now.unix_ms;
     let is_due = has_ended || tried > now.unix_ms || tried.saturating_add(every) <= now.unix_ms;
     if !is_due {
         return Vec::new();

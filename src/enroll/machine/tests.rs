@@ -364,3 +364,17 @@ fn no_string_of_events_with_power_cuts_breaks_what_must_always_hold() {
     }
     assert_eq!(seen.len(), 9, "not every phase was reached: {seen:?}");
 }
+
+#[test]
+fn a_renewal_that_was_tried_just_before_the_end_does_not_delay_the_recovery_and_a_start_hurries_none() {
+    let validity = Validity { from_unix_ms: 0, until_unix_ms: 90 * DAY, renew_unix_ms: 0 };
+    let kept = Kept { renewal_tried_unix_ms: 90 * DAY - MINUTE, ..Kept::default() };
+    let found = Found { bound: true, current: Some(validity), generation: 1, next: None };
+    let now = Now { unix_ms: 90 * DAY + MINUTE, up_ms: 1 };
+    let (state, _) = step(&State::new(kept), Event::Started(found.clone()), now);
+    let (state, effects) = step(&state, Event::Tick, now);
+    assert_eq!(effects, [Effect::Recover]);
+    let later = Now { unix_ms: now.unix_ms + MINUTE, up_ms: 1 };
+    let (state, _) = step(&State::new(state.kept), Event::Started(found), later);
+    assert_eq!(step(&state, Event::Tick, later).1, []);
+}
