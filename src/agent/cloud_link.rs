@@ -200,7 +200,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
 
     async fn round(&mut self) -> Result<(), RoundError> {
         let wanted = self.enrolment(Event::Tick);
-        if matches!(self.enrolment.state().phase, Phase::Expired(_)) && !self.clock_was_ahead().await {
+        if matches!(self.enrolment.state().phase, Phase::Expired(_)) && !self.clock_was_ahead().await? {
             return Err(self.recover(wanted.contains(&Effect::Recover)).await);
         }
         let mut session = self.cloud.open().await?;
@@ -229,13 +229,12 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     }
 
     /// Whether the certificate only seems to have ended: a session without one is told the time, where the box does not know it.
-    async fn clock_was_ahead(&self) -> bool {
-        let Some(certificates) = &self.certificates else { return false };
-        if let Err(error) = certificates.stranger.open().await {
-            tracing::info!(%error, "the time is not told: by this box's clock its certificate has ended");
-        }
+    /// Fails where there is no such session, for whatever reason that has.
+    async fn clock_was_ahead(&self) -> Result<bool, UplinkError> {
+        let Some(certificates) = &self.certificates else { return Ok(false) };
+        let _told = certificates.stranger.open().await?;
         self.enrolment(Event::Tick);
-        !matches!(self.enrolment.state().phase, Phase::Expired(_))
+        Ok(!matches!(self.enrolment.state().phase, Phase::Expired(_)))
     }
 
     /// The certificate has ended: asks for another without one, where that is due. Why the round ends.

@@ -116,14 +116,16 @@ impl Database {
         ends_ms: i64,
     ) -> Result<(), sqlx::Error> {
         let mut tx = self.transaction().await?;
-        sqlx::query("INSERT INTO boxes (id, name, site, fingerprint, created_ms) VALUES ($1, $2, $3, $4, $5)")
-            .bind(id)
-            .bind(name)
-            .bind(site)
-            .bind(fingerprint)
-            .bind(now_ms())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO boxes (id, name, site, fingerprint, created_ms, enrolled_ms) VALUES ($1, $2, $3, $4, $5, $5)",
+        )
+        .bind(id)
+        .bind(name)
+        .bind(site)
+        .bind(fingerprint)
+        .bind(now_ms())
+        .execute(&mut *tx)
+        .await?;
         credentials::add(&mut tx, id, fingerprint, 1, ends_ms).await?;
         tx.commit().await
     }

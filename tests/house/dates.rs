@@ -80,8 +80,9 @@ pub fn assert_no_invented_time(cloud_folder: &Path, began_ms: i64) {
         let (least, most): (Option<i64>, Option<i64>) =
             query(cloud_folder, async |pool| sqlx::query_as(sql).fetch_one(&pool).await.unwrap());
         for date in [least, most].into_iter().flatten() {
-            // A task is given some time into the future.
-            let is_due = column == "expires_ms" || (began_ms - SLACK_MS..=now_ms() + SLACK_MS).contains(&date);
+            // A task is given some time into the future, and a certificate.
+            let is_due = ["expires_ms", "not_after_ms"].contains(&column.as_str())
+                || (began_ms - SLACK_MS..=now_ms() + SLACK_MS).contains(&date);
             assert!(is_due, "{table}.{column} tells {date}; the trial began at {began_ms}, and now is {}", now_ms());
         }
     }
