@@ -342,6 +342,8 @@ pub fn main() -> ExitCode {
 
 /// Log lines for a person on standard error; the filter of `PLATEN_LOG` (as `platen=debug`) has the last word.
 pub fn log_to_stderr(verbose: u8, is_service: bool) {
+    use tracing_subscriber::fmt::writer::MakeWriterExt as _;
+
     let level = match (verbose, is_service) {
         (0, false) => "warn",
         (0, true) | (1, _) => "info",
@@ -351,7 +353,8 @@ pub fn log_to_stderr(verbose: u8, is_service: bool) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,platen={level}")));
     let logger = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        // And in memory, for the console, which sees no journal.
+        .with_writer(std::io::stderr.and(|| crate::agent::log_ring::LogRing))
         .with_ansi(std::io::stderr().is_terminal())
         .finish();
     // Fails only when a logger is set already: then that one serves.
