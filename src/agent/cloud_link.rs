@@ -187,7 +187,7 @@ impl<C: Clock, L: Cloud> CloudLink<C, L> {
     }
 
     fn now(&self) -> Now {
-        Now { unix_ms: self.clock.wall_unix_ms(), up_ms: self.clock.monotonic_ms() }
+        Now::by(&self.clock)
     }
 
     /// Takes an event of enrolment; one that cannot be written down has not happened, and comes again.

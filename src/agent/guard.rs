@@ -66,7 +66,7 @@ impl<C: Clock, L: Cloud> Guard<C, L> {
             return Ok(false);
         }
         let key = self.certificates.cloud_key.ok_or("no signing key of the cloud is pinned: enrol the box again")?;
-        let now = Now { unix_ms: self.clock.wall_unix_ms(), up_ms: self.clock.monotonic_ms() };
+        let now = Now::by(&self.clock);
         let allowed = self.enrolment.allow_retry(key, &self.box_id, &nonce, &reply.ticket, now);
         allowed.map_err(|e| format!("storage: {e}"))?.map_err(|e| e.to_string())?;
         Ok(true)

@@ -148,7 +148,7 @@ impl Owner {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { unix_ms: self.clock.wall_unix_ms(), up_ms: self.clock.monotonic_ms() }
+        Now::by(&self.clock)
     }
 
     async fn take(

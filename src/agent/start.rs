@@ -144,10 +144,6 @@ fn roots(config: &Config, identity: &IdentityFolder) -> Result<Vec<u8>, AgentErr
         .map_err(|source| AgentError::Make { what: format!("the pinned roots of {}", path.display()), source })
 }
 
-fn now_of(clock: &BoxClock) -> Now {
-    Now { unix_ms: clock.wall_unix_ms(), up_ms: clock.monotonic_ms() }
-}
-
 /// Reads the record, finishes a factory reset that was begun, and makes the box's key where there is none. What is left to do.
 fn open_enrolment(
     config: &Config,
@@ -162,19 +158,19 @@ fn open_enrolment(
         Err(_) if Enrolment::is_forgetting(&config.data_dir) => Found::default(),
         Err(error) => return Err(error.into()),
     };
-    let (enrolment, mut first) = Enrolment::open(&config.data_dir, found, now_of(clock)).map_err(kept)?;
+    let (enrolment, mut first) = Enrolment::open(&config.data_dir, found, Now::by(clock)).map_err(kept)?;
     if first.contains(&Effect::Wipe) {
         tracing::warn!("the box forgets everything but whose it is");
         reset::wipe(&config.data_dir)
             .map_err(|source| AgentError::Make { what: "an empty data folder".to_owned(), source })?;
         make_folder(&config.data_dir)?;
-        first = enrolment.apply(Event::Wiped, now_of(clock)).map_err(kept)?;
+        first = enrolment.apply(Event::Wiped, Now::by(clock)).map_err(kept)?;
         first.retain(|effect| *effect != Effect::Restart);
     }
     if first.contains(&Effect::MakeKeys) {
         first.retain(|effect| *effect != Effect::MakeKeys);
         match identity.make_bound_key() {
-            Ok(()) => first.extend(enrolment.apply(Event::KeysMade, now_of(clock)).map_err(kept)?),
+            Ok(()) => first.extend(enrolment.apply(Event::KeysMade, Now::by(clock)).map_err(kept)?),
             // It is at work with its certificate, perhaps on a disk that takes nothing: the key is made at a better start.
             Err(error) if enrolment.state().is_claimed() => tracing::error!(%error, "the box has no bound key yet"),
             Err(error) => return Err(error.into()),

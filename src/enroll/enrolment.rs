@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::machine::{Disabled, Effect, Event, Found, Kept, Now, Phase, REFUSALS_MAX, State, step};
 use crate::proto::signed;
 use crate::store::{read_bounded, write_atomically};
+use crate::sys::Clock;
 use crate::uplink::CloudKey;
 
 /// Before which try how long is waited, in minutes: more than three hours altogether. The jitter comes on top.
@@ -50,6 +51,13 @@ pub enum TicketError {
     /// The box is not disabled.
     #[error("the box is not disabled: there is nothing to allow")]
     NotDisabled,
+}
+
+impl Now {
+    /// By this clock.
+    pub fn by(clock: &impl Clock) -> Self {
+        Self { unix_ms: clock.wall_unix_ms(), up_ms: clock.monotonic_ms() }
+    }
 }
 
 /// The record and the machine, shared by the parts of the agent.
